@@ -1,0 +1,92 @@
+"""The Rediver agent, and the surface that plugins use.
+
+Names are imported when they are first used, so that a command line that needs none of them starts
+fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rediver_agent.errors import (
+        CommandError,
+        PartialScan,
+        ReportUnreadable,
+        ToolError,
+        ToolMissing,
+    )
+    from rediver_agent.hookspecs import hookimpl
+    from rediver_agent.interfaces import (
+        Completed,
+        Notice,
+        ParseEvent,
+        Parser,
+        ScanContext,
+        Scanner,
+        ScanReport,
+        ToolInfo,
+    )
+    from rediver_agent.jsonstream import items, rewound
+    from rediver_agent.masking import MASK, mask
+    from rediver_agent.severity import (
+        severity_from_sarif,
+        severity_from_score,
+        severity_from_word,
+    )
+
+__version__: Final = "0.1.0"
+
+_HOME: Final = {
+    "CommandError": "errors",
+    "PartialScan": "errors",
+    "ReportUnreadable": "errors",
+    "ToolError": "errors",
+    "ToolMissing": "errors",
+    "hookimpl": "hookspecs",
+    "Completed": "interfaces",
+    "Notice": "interfaces",
+    "ParseEvent": "interfaces",
+    "Parser": "interfaces",
+    "ScanContext": "interfaces",
+    "ScanReport": "interfaces",
+    "Scanner": "interfaces",
+    "ToolInfo": "interfaces",
+    "items": "jsonstream",
+    "rewound": "jsonstream",
+    "MASK": "masking",
+    "mask": "masking",
+    "severity_from_sarif": "severity",
+    "severity_from_score": "severity",
+    "severity_from_word": "severity",
+}
+
+__all__ = [
+    "MASK",
+    "CommandError",
+    "Completed",
+    "Notice",
+    "ParseEvent",
+    "Parser",
+    "PartialScan",
+    "ReportUnreadable",
+    "ScanContext",
+    "ScanReport",
+    "Scanner",
+    "ToolError",
+    "ToolInfo",
+    "ToolMissing",
+    "__version__",
+    "hookimpl",
+    "items",
+    "mask",
+    "rewound",
+    "severity_from_sarif",
+    "severity_from_score",
+    "severity_from_word",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rediver_agent' has no attribute {name!r}")
+    return getattr(import_module(f"rediver_agent.{_HOME[name]}"), name)

@@ -1,0 +1,39 @@
+"""The heartbeat: what an agent is able to do and what it holds; the reply says what to let go."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from rediver_agent.contract.base import Count, Id, Name, UtcDatetime, WireModel
+from rediver_agent.contract.results import InstanceId
+
+
+class RunningCommand(WireModel):
+    command_id: Id
+    attempt: Count | None = None
+
+
+class Heartbeat(WireModel):
+    """Renews the lease of every command in `running`."""
+
+    name: Name
+    status: Annotated[str, Field(min_length=1, max_length=50)]
+    version: str | None = None
+    hostname: str | None = None
+    scanners: list[str] | None = None
+    collectors: list[str] | None = None
+    command_types: list[str] | None = None
+    uptime_seconds: Annotated[float, Field(ge=0)] | None = None
+    total_scans: Count | None = None
+    errors: Count | None = None
+    instance_id: InstanceId | None = None
+    running: list[RunningCommand] | None = None
+
+
+class HeartbeatReply(WireModel):
+    """`cancel`: stop these and report it. `lost`: stop these, nobody waits for them."""
+
+    success: bool
+    server_time: UtcDatetime | None = None
+    cancel: list[str] = Field(default_factory=list)
+    lost: list[str] = Field(default_factory=list)

@@ -1,0 +1,31 @@
+"""Paths and header names, spelled once. `{id}` marks the place of an id."""
+
+from typing import Final
+
+API: Final = "/api/v1"
+
+COMMANDS: Final = f"{API}/commands"
+COMMAND: Final = f"{API}/commands/{{id}}"
+COMMAND_ACKNOWLEDGE: Final = f"{API}/commands/{{id}}/acknowledge"
+COMMAND_ACK: Final = f"{API}/commands/{{id}}/ack"
+COMMAND_PROGRESS: Final = f"{API}/commands/{{id}}/progress"
+COMMAND_RESULT: Final = f"{API}/commands/{{id}}/result"
+COMMAND_EVENTS: Final = f"{API}/commands/{{id}}/events"
+HEARTBEAT: Final = f"{API}/ingest/heartbeat"
+INGEST_FINDINGS: Final = f"{API}/ingest/findings"
+SOURCES: Final = f"{API}/sources"
+SOURCE: Final = f"{API}/sources/{{id}}"
+SOURCE_KEYS: Final = f"{API}/sources/{{id}}/keys"
+SOURCE_KEY: Final = f"{API}/sources/{{id}}/keys/{{key_id}}"
+FINDINGS: Final = f"{API}/findings"
+FINDING: Final = f"{API}/findings/{{id}}"
+ASSETS: Final = f"{API}/assets"
+HEALTHZ: Final = "/healthz"
+READYZ: Final = "/readyz"
+
+AUTHORIZATION: Final = "Authorization"
+SOURCE_ID_HEADER: Final = "X-Rediver-Source-ID"
+CONTRACT_HEADER: Final = "X-Rediver-Contract"
+REQUEST_ID_HEADER: Final = "X-Request-ID"
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+RETRY_AFTER: Final = "Retry-After"

@@ -1,0 +1,102 @@
+"""Every error that Rediver raises on purpose: a sentence that names the thing and the next step.
+
+RediverError
+├── ConfigurationError      what the operator wrote cannot be used        exit 2
+├── SpoolError              the state directory cannot be used            exit 2
+├── ServerError             the server said no, or could not be understood
+└── CommandError            one command cannot go on; `reason` travels in its result
+    ├── TypeNotAllowed · TargetNotAllowed · CommandExpired · InvalidPayload · UnknownScanner
+    ├── ToolMissing · ToolError · ToolTimeout
+    ├── ReportUnreadable · PartialScan
+    └── PluginError · DiskFull
+"""
+
+from typing import ClassVar
+
+from rediver_agent.contract.results import Reason
+
+
+class RediverError(Exception):
+    """The root. Its text is shown to people as it stands."""
+
+
+class ConfigurationError(RediverError):
+    """What the operator wrote cannot be used."""
+
+
+class SpoolError(RediverError):
+    """The state directory cannot be used."""
+
+
+class CommandError(RediverError):
+    """A command cannot go on. `reason` is from the contract's fixed list.
+
+    `retryable` is whether another attempt, perhaps elsewhere, may fare better.
+    """
+
+    reason: ClassVar[Reason]
+    retryable: ClassVar[bool] = False
+
+
+class TypeNotAllowed(CommandError):
+    reason = Reason.TYPE_NOT_ALLOWED
+
+
+class TargetNotAllowed(CommandError):
+    reason = Reason.TARGET_NOT_ALLOWED
+
+
+class CommandExpired(CommandError):
+    reason = Reason.EXPIRED
+
+
+class InvalidPayload(CommandError):
+    reason = Reason.INVALID_PAYLOAD
+
+
+class UnknownScanner(CommandError):
+    reason = Reason.UNKNOWN_SCANNER
+
+
+class ToolMissing(CommandError):
+    reason = Reason.TOOL_MISSING
+
+
+class ToolError(CommandError):
+    """The tool ended as it should not have. Carries what it said last."""
+
+    reason = Reason.TOOL_ERROR
+
+    def __init__(
+        self, message: str, *, exit_code: int | None = None, stderr_tail: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+        self.stderr_tail = stderr_tail
+
+
+class ToolTimeout(CommandError):
+    reason = Reason.TIMEOUT
+
+
+class ReportUnreadable(CommandError):
+    """A report is missing, empty, cut off or not of its format."""
+
+    reason = Reason.REPORT_UNREADABLE
+
+
+class PartialScan(CommandError):
+    """The tool says itself that it did not look at everything."""
+
+    reason = Reason.PARTIAL_SCAN
+
+
+class PluginError(CommandError):
+    """A plugin did what its interface forbids."""
+
+    reason = Reason.PLUGIN_ERROR
+
+
+class DiskFull(CommandError):
+    reason = Reason.DISK_FULL
+    retryable = True

@@ -1,0 +1,169 @@
+"""What plugins implement, and what the agent hands them.
+
+A scanner runs a tool and names its report; a parser turns a report into findings, one at a time.
+Scanners and parsers are small base classes, so that a method added later has a default; what the
+agent hands over is a protocol, so that a fake needs no inheritance.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from logging import Logger, LoggerAdapter
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from rediver_agent.contract.findings import Finding
+
+Options = TypeVar("Options", bound=BaseModel)
+Log = LoggerAdapter[Logger]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What a tool says of its own run.
+
+    `error`: it did not look at everything it was asked to: findings are kept, the coverage is
+    partial and the command fails with `partial_scan`. `warning`: a file or so was not understood:
+    the coverage is partial, the command stands. `info`: worth keeping, changes nothing.
+    """
+
+    level: Literal["error", "warning", "info"]
+    message: str
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInfo:
+    """Which tool wrote a report. `properties` says what it looked with: rules, databases, modes."""
+
+    name: str
+    version: str | None = None
+    properties: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+
+
+ParseEvent = Finding | Notice | ToolInfo
+
+
+class Parser(ABC):
+    """Reads one report format. Registered by `rediver_parsers`."""
+
+    format: ClassVar[str]
+    """The name that `--parser` and `ctx.parse` use. Unique among all plugins."""
+
+    @abstractmethod
+    def sniff(self, head: bytes) -> bool:
+        """Whether a report that begins with `head` (up to 64 KiB) is of this format."""
+
+    @abstractmethod
+    def parse(self, stream: BinaryIO) -> Iterator[ParseEvent]:
+        """The findings of a report, in order, with the tool and its notices among them.
+
+        `stream` is seekable and at its start. Memory is bounded: the report is never held whole.
+        Findings have no fingerprint (the agent sets it) and nothing of a secret in them.
+        Runs in a worker thread. Raises `ReportUnreadable`, and nothing else, for any bytes.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ScanReport:
+    """A report that is there and is not empty, to be parsed by the agent off its event loop."""
+
+    path: Path
+    format: str
+    notices: tuple[Notice, ...] = ()
+    tool: ToolInfo | None = None
+
+    def with_notice(self, notice: Notice) -> "ScanReport":
+        """The same report with one more notice, for what only the exit code tells."""
+        return replace(self, notices=(*self.notices, notice))
+
+    def with_tool(self, tool: ToolInfo) -> "ScanReport":
+        """The same report, saying which tool wrote it where the report itself does not."""
+        return replace(self, tool=tool)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that ended with an exit code that was asked for. Output is in files."""
+
+    exit_code: int
+    stdout: Path
+    stderr_tail: str
+
+
+class ScanContext(Protocol):
+    """All that a scanner gets."""
+
+    @property
+    def target(self) -> str:
+        """The target as it was asked for, for messages. The tool runs in it, as `.`."""
+        ...
+
+    @property
+    def work_dir(self) -> Path:
+        """An empty directory of this scan, removed after it. Reports go here."""
+        ...
+
+    @property
+    def cache_dir(self) -> Path:
+        """A directory of this scanner, kept between scans, for databases and caches."""
+        ...
+
+    @property
+    def log(self) -> Log: ...
+
+    async def run(
+        self,
+        program: str,
+        /,
+        *arguments: str,
+        ok: Collection[int] = (0,),
+        environment: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a program in the target directory and wait for the end of its whole process tree.
+
+        `program` is looked up on PATH, unless it is the scanner's own `program` and the operator
+        set `scanners[].binary`. The child's environment is built up from nothing: PATH, HOME and
+        TMPDIR in the work directory, LANG, the scanner's `environment` and `environment` given
+        here. Raises `ToolMissing`, and `ToolError` for an exit code that is not in `ok`.
+        """
+        ...
+
+    def parse(self, report: Path, format: str, /) -> ScanReport:  # noqa: A002 - the field's word
+        """Name the report that a tool wrote. `ReportUnreadable` if it is not there or empty."""
+        ...
+
+    def progress(self, percent: float | None, message: str) -> None:
+        """Say how far the scan is: 0 to 100, or None for a phase without a number."""
+        ...
+
+
+class Scanner(ABC, Generic[Options]):
+    """Runs one tool. Registered by `rediver_scanners`.
+
+    `options` is a pydantic model with `extra="forbid"`: the operator's `scanners[].config`, merged
+    with the command's `config`, is validated by it, and an unknown key fails the command by name.
+    """
+
+    name: ClassVar[str]
+    """What `--scanner` and a scan command say. Unique among all plugins."""
+    program: ClassVar[str]
+    """The program that must be on PATH (or in `scanners[].binary`) for the scanner to be usable."""
+    options: type[Options]
+    environment: ClassVar[Mapping[str, str]] = {}
+    """What the tool's environment needs besides PATH, HOME, TMPDIR and LANG."""
+
+    async def probe(self, ctx: ScanContext) -> str:
+        """The tool's version. Raises `ToolMissing` or `ToolError` where it cannot be used."""
+        done = await ctx.run(self.program, "--version")
+        lines = done.stdout.read_text(errors="replace").strip().splitlines()
+        return lines[0].strip() if lines else "unknown"
+
+    @abstractmethod
+    async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:
+        """Run the tool on `.` and name its report. Whatever is not a report is an error raised."""
+
+
+AnyScanner = Scanner[Any]
