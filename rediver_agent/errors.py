@@ -3,7 +3,9 @@
 RediverError
 ├── ConfigurationError      what the operator wrote cannot be used        exit 2
 ├── SpoolError              the state directory cannot be used            exit 2
-├── ServerError             the server said no, or could not be understood
+├── ServerError             a call to the server came to nothing
+│   ├── ServerUnavailable   it may fare better later
+│   └── ServerRefused       it was understood and refused
 └── CommandError            one command cannot go on; `reason` travels in its result
     ├── TypeNotAllowed · TargetNotAllowed · CommandExpired · InvalidPayload · UnknownScanner
     ├── ToolMissing · ToolError · ToolTimeout
@@ -26,6 +28,30 @@ class ConfigurationError(RediverError):
 
 class SpoolError(RediverError):
     """The state directory cannot be used."""
+
+
+class ServerError(RediverError):
+    """A call to the server came to nothing."""
+
+
+class ServerUnavailable(ServerError):
+    """Network, overload, or an answer that is not the server's: may fare better later.
+
+    `retry_after` is what the server asked for, in seconds.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServerRefused(ServerError):
+    """The server understood the call and refused it: `status` of HTTP, `code` of the contract."""
+
+    def __init__(self, message: str, *, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
 
 
 class CommandError(RediverError):

@@ -1,0 +1,67 @@
+"""The command line. A command's module is imported only when that command is run, so that `--help`
+and one-shot commands start fast; this module imports nothing but click.
+
+Exit codes: 0 done or drained, 1 findings at or over `--fail-on`, 2 usage, configuration, a missing
+tool, a failed or partial scan, 3 third signal. Errors are one sentence on stderr.
+"""
+
+import sys
+from importlib import import_module
+from typing import Final
+
+import click
+from typing_extensions import override
+
+from rediver_agent import __version__
+
+FAILED: Final = 2
+
+# name: (module, what it does). The module has a click command of the same name.
+COMMANDS: Final = {
+    "scan": ("scan", "Scan a directory now, with or without a server."),
+    "import": ("import_report", "Read reports that other tools wrote."),
+    "run": ("run", "Run as an agent: take commands from the server."),
+    "plugins": ("plugins", "Show what is installed, what is usable, and why not."),
+    "config": ("config", "Check, show or describe the configuration."),
+    "spool": ("spool", "See and mend what waits for the server."),
+    "demo": ("demo", "Three real scans of a vulnerable app, through a real server."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Knows its commands by name and imports one when it is asked for."""
+
+    @override
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    @override
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"rediver_agent.cli.{COMMANDS[cmd_name][0]}")
+        return module.command
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.command(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rediver-agent")
+def cli() -> None:
+    """Runs security scanners where the code is: alone, or under a Rediver server."""
+
+
+def main() -> None:
+    """The program `rediver-agent`."""
+    try:
+        cli()
+    except Exception as fault:
+        # The errors' module costs as much as all of --help, so it is looked at only if it is there.
+        errors = sys.modules.get("rediver_agent.errors")
+        if errors is None or not isinstance(fault, errors.RediverError):
+            raise
+        click.echo(f"rediver-agent: {fault}", err=True)
+        sys.exit(FAILED)

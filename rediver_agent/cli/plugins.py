@@ -1,0 +1,84 @@
+"""`rediver-agent plugins`: what is installed, what it provides, and whether its tool is there."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from rediver_agent.cli.options import config_option
+from rediver_agent.plugin_manager import load_plugins
+from rediver_agent.registry import Registry, build_registry
+from rediver_agent.settings import Settings
+from rediver_agent.settings_file import load
+
+
+@click.command("plugins")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@config_option
+def command(as_json: bool, config_file: Path | None) -> None:
+    """Show what is installed, what is usable, and why not."""
+    settings = load(config_file)
+    registry = build_registry(load_plugins())
+    rows = [*_scanners(registry, settings), *_parsers(registry), *_broken(registry)]
+    if as_json:
+        click.echo(json.dumps({"plugins": rows}, indent=2))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("provides", "name", "plugin", "usable"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        plugin = f"{row['distribution']} {row['version']}"
+        usable = f"yes, {row['tool']}" if row.get("tool") else "yes"
+        table.add_row(row["kind"], row["name"], plugin, usable if row["usable"] else row["problem"])
+    console = Console(highlight=False)
+    console.print(
+        table if rows else "no plugin is installed; try: pip install 'rediver-agent[all]'"
+    )
+
+
+def _scanners(registry: Registry, settings: Settings) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for name, scanner in sorted(registry.scanners.items()):
+        program = settings.scanner(name).binary or scanner.program
+        found = shutil.which(program)
+        row = _row("scanner", name, registry)
+        if not settings.is_enabled(name):
+            row |= {"usable": False, "problem": "not enabled in the configuration's scanners"}
+        elif found is None:
+            row |= {"usable": False, "problem": f"{program} is not on PATH; install it"}
+        rows.append({**row, "tool": found})
+    return rows
+
+
+def _parsers(registry: Registry) -> list[dict[str, Any]]:
+    return [_row("parser", name, registry) for name in sorted(registry.parsers)]
+
+
+def _broken(registry: Registry) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "broken",
+            "name": broken.origin.name,
+            "distribution": broken.origin.distribution,
+            "version": broken.origin.version,
+            "usable": False,
+            "problem": broken.problem,
+        }
+        for broken in registry.broken
+    ]
+
+
+def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
+    origin = registry.origins[f"{kind}:{name}"]
+    return {
+        "kind": kind,
+        "name": name,
+        "distribution": origin.distribution,
+        "version": origin.version,
+        "usable": True,
+        "problem": None,
+    }

@@ -1,0 +1,128 @@
+"""Findings for people: the worst first, one line each, and a line that sums up."""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, TextIO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rediver_agent.contract.findings import Finding, Severity
+from rediver_agent.contract.results import ResultStatus
+from rediver_agent.executor import Outcome
+from rediver_agent.spool import Spool
+
+MOST_ROWS: Final = 200  # more is for `--format json`; the count is always whole
+PLAIN_WIDTH: Final = 160  # of a table that goes to a file or a pipe
+STYLES: Final = {
+    Severity.CRITICAL: "bold white on red",
+    Severity.HIGH: "bold red",
+    Severity.MEDIUM: "yellow",
+    Severity.LOW: "cyan",
+    Severity.INFO: "dim",
+}
+
+Row = tuple[str, Finding]
+
+
+def write_table(spool: Spool, outcomes: Sequence[Outcome], stream: TextIO) -> None:
+    """Every finding that counts (the 200 worst), then what each scanner came to."""
+    console = _console(stream)
+    rows = (
+        (report.tool.name, finding)
+        for outcome in outcomes
+        for report in outcome.reports
+        for finding in spool.findings(report.metadata.id)
+        if finding.suppression is None
+    )
+    counts: Counter[Severity] = Counter()
+    worst = ranked(_counted(rows, counts))
+    if worst:
+        console.print(findings_table(worst))
+    if counts.total() > len(worst):
+        console.print(f"… and {counts.total() - len(worst)} more; --format json prints all")
+    console.print(summary(counts))
+    for outcome in outcomes:
+        console.print(_scanner_line(outcome))
+
+
+def findings_table(rows: Iterable[Row]) -> Table:
+    """Severity, tool, rule, place, and what it is about."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("severity", no_wrap=True)
+    table.add_column("scanner", no_wrap=True)
+    table.add_column("rule", overflow="fold", max_width=36)
+    table.add_column("place", overflow="fold", max_width=44)
+    table.add_column("finding", overflow="ellipsis", no_wrap=True)
+    for tool, finding in rows:
+        table.add_row(
+            Text(finding.severity.value, STYLES[finding.severity]),
+            tool,
+            Text(finding.rule_id or ""),
+            Text(place(finding)),
+            Text(" ".join(finding.title.split())),
+        )
+    return table
+
+
+def ranked(rows: Iterable[Row]) -> list[Row]:
+    """The worst findings first, by scanner and place within a severity; the 200 worst."""
+    return heapq.nsmallest(MOST_ROWS, rows, key=_rank)
+
+
+def tally(rows: Iterable[Row]) -> Counter[Severity]:
+    """How many findings of each severity."""
+    return Counter(finding.severity for _, finding in rows)
+
+
+def place(finding: Finding) -> str:
+    """`path:line`, as far as it is known."""
+    location = finding.location
+    if location is None or not location.path:
+        return ""
+    return f"{location.path}:{location.start_line}" if location.start_line else location.path
+
+
+def summary(counts: Counter[Severity]) -> Text:
+    """`58 findings: 3 critical, …`, each number in its colour."""
+    total = counts.total()
+    text = Text(f"{total} finding{'' if total == 1 else 's'}", style="bold")
+    for number, severity in enumerate(s for s in reversed(Severity) if counts[s]):
+        text.append(": " if number == 0 else ", ", style="default")
+        text.append(f"{counts[severity]} {severity.value}", style=STYLES[severity])
+    return text
+
+
+def _counted(rows: Iterable[Row], counts: Counter[Severity]) -> Iterable[Row]:
+    for row in rows:
+        counts[row[1].severity] += 1
+        yield row
+
+
+def _rank(row: Row) -> tuple[int, str, str, int]:
+    tool, finding = row
+    line = (finding.location.start_line if finding.location else None) or 0
+    return -finding.severity.rank, tool, place(finding).rpartition(":")[0], line
+
+
+def _scanner_line(outcome: Outcome) -> Text:
+    name = str(outcome.metadata.get("scanner") or "scan")
+    version = outcome.metadata.get("scanner_version")
+    who = f"{name} {version}" if version else name
+    if outcome.status is not ResultStatus.COMPLETED:
+        reason = outcome.metadata.get("reason", "failed")
+        return Text(f"  {who}: {reason}, NOT a clean result", style="bold red")
+    notes = [f"{outcome.findings_count} found"]
+    if suppressed := outcome.metadata.get("suppressed"):
+        notes.append(f"{suppressed} suppressed in the source")
+    if outcome.metadata.get("coverage") == "partial":
+        notes.append("some files were not understood")
+    return Text(f"  {who}: {', '.join(notes)}", style="green")
+
+
+def _console(stream: TextIO) -> Console:
+    if stream.isatty():
+        return Console(file=stream, highlight=False)
+    return Console(file=stream, highlight=False, width=PLAIN_WIDTH, no_color=True)

@@ -1,0 +1,197 @@
+"""The server, one method a call, contract models in and out. The only importer of httpx.
+
+What may fare better later is `ServerUnavailable`: network faults, 408, 425, 429, 5xx, any answer
+that is not the server's own (a proxy's page). What the server refuses is `ServerRefused`. Redirects
+are not followed. Nothing is retried here but the claim, whose lost reply would cost a command.
+"""
+
+import gzip
+import ssl
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import anyio.to_thread
+import httpx
+from pydantic import BaseModel, ValidationError
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_random_exponential
+
+from rediver_agent import __version__
+from rediver_agent.contract import routes
+from rediver_agent.contract.base import CONTRACT_VERSION, dump, parse
+from rediver_agent.contract.commands import CommandList
+from rediver_agent.contract.errors import ErrorBody
+from rediver_agent.contract.findings import IngestReply
+from rediver_agent.contract.heartbeat import Heartbeat, HeartbeatReply
+from rediver_agent.contract.results import (
+    Acknowledge,
+    Acknowledged,
+    Progress,
+    ProgressReply,
+    ResultReply,
+)
+from rediver_agent.errors import ConfigurationError, ServerRefused, ServerUnavailable
+from rediver_agent.settings import ServerSection
+
+CONNECT_SECONDS: Final = 5.0
+RETRYABLE: Final = frozenset({408, 425, 429})
+GZIP_FROM_BYTES: Final = 1024
+# Full jitter, 1 s ... 60 s (DESIGN section 4).
+_BACKOFF: Final = wait_random_exponential(multiplier=1, max=60)
+
+Reply = TypeVar("Reply", bound=BaseModel)
+
+
+class Client:
+    """One agent's connection to its server. Use it as `async with`."""
+
+    def __init__(self, server: ServerSection, *, now: Callable[[], datetime]) -> None:
+        if not server.base_url or not server.api_key:
+            raise ConfigurationError("a server needs server.base_url and server.api_key; set both")
+        self._now = now
+        self._attempts = server.max_retries + 1
+        self.clock_skew = timedelta()
+        """The server's clock less ours, by its last heartbeat reply."""
+        headers = {
+            routes.AUTHORIZATION: f"Bearer {server.api_key.get_secret_value()}",
+            routes.CONTRACT_HEADER: CONTRACT_VERSION,
+            "User-Agent": f"rediver-agent/{__version__}",
+            "Accept": "application/json",
+        }
+        if server.source_id:
+            headers[routes.SOURCE_ID_HEADER] = server.source_id
+        self._http = httpx.AsyncClient(
+            base_url=server.base_url,
+            headers=headers,
+            timeout=httpx.Timeout(server.timeout.total_seconds(), connect=CONNECT_SECONDS),
+            verify=_tls(server),
+        )
+
+    async def __aenter__(self) -> "Client":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def poll(self, limit: int, types: Collection[str] | None = None) -> CommandList:
+        """What this agent may take now: at most `limit`, only of `types` if given."""
+        query: dict[str, str | int] = {"limit": limit, "status": "pending"}
+        if types is not None:
+            query["types"] = ",".join(sorted(types))
+        return await self._call("GET", routes.COMMANDS, CommandList, params=query)
+
+    async def acknowledge(self, command_id: str, claim: Acknowledge) -> Acknowledged:
+        """Claim a command. Repeated until there is an answer, which repeats are safe for."""
+        path = routes.COMMAND_ACKNOWLEDGE.format(id=command_id)
+        attempts = AsyncRetrying(
+            retry=retry_if_exception_type(ServerUnavailable),
+            wait=_wait,
+            stop=stop_after_attempt(self._attempts),
+            sleep=anyio.sleep,
+            reraise=True,
+        )
+        return await attempts(self._call, "POST", path, Acknowledged, json=dump(claim))
+
+    async def progress(self, command_id: str, progress: Progress) -> ProgressReply:
+        """Renew the lease and say how far the command is."""
+        path = routes.COMMAND_PROGRESS.format(id=command_id)
+        return await self._call("POST", path, ProgressReply, json=dump(progress))
+
+    async def send_result(self, command_id: str, body: str) -> ResultReply:
+        """Deliver a result, as the spool holds it."""
+        path = routes.COMMAND_RESULT.format(id=command_id)
+        return await self._call("POST", path, ResultReply, **_json_text(body.encode()))
+
+    async def send_findings(self, body: str) -> IngestReply:
+        """Deliver one part of a report, as the spool holds it, compressed."""
+        raw = body.encode()
+        if len(raw) < GZIP_FROM_BYTES:
+            return await self._call("POST", routes.INGEST_FINDINGS, IngestReply, **_json_text(raw))
+        packed = await anyio.to_thread.run_sync(gzip.compress, raw, 6)
+        request = _json_text(packed)
+        request["headers"] = {**request["headers"], "Content-Encoding": "gzip"}
+        return await self._call("POST", routes.INGEST_FINDINGS, IngestReply, **request)
+
+    async def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReply:
+        """Say what this agent is able to do and what it holds."""
+        reply = await self._call("POST", routes.HEARTBEAT, HeartbeatReply, json=dump(heartbeat))
+        if reply.server_time is not None:
+            self.clock_skew = reply.server_time - self._now()
+        return reply
+
+    async def _call(self, method: str, path: str, model: type[Reply], **request: Any) -> Reply:
+        try:
+            response = await self._http.request(method, path, **request)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
+            raise ServerUnavailable(
+                f"{self._http.base_url} cannot be reached: {fault or type(fault).__name__}"
+            ) from fault
+        _raise_for_status(response, self._now())
+        try:
+            return parse(model, response.json())
+        except (ValueError, ValidationError) as fault:
+            raise ServerUnavailable(
+                f"{response.request.url} did not answer as a Rediver server does"
+            ) from fault
+
+
+def _json_text(content: bytes) -> dict[str, Any]:
+    return {"content": content, "headers": {"Content-Type": "application/json"}}
+
+
+def _raise_for_status(response: httpx.Response, now: datetime) -> None:
+    status = response.status_code
+    if response.is_success:
+        return
+    where = f"{response.request.method} {response.request.url.path}"
+    if status in RETRYABLE or status >= 500:
+        wait = _retry_after(response.headers.get(routes.RETRY_AFTER, ""), now)
+        raise ServerUnavailable(f"the server answered {status} to {where}", retry_after=wait)
+    try:
+        error = parse(ErrorBody, response.json()).error
+    except (ValueError, ValidationError):
+        raise ServerUnavailable(
+            f"something that is no Rediver server answered {status} to {where}"
+        ) from None
+    message = f"the server refused {where}: {error.message} ({error.code})"
+    raise ServerRefused(message, status=status, code=error.code)
+
+
+def _retry_after(value: str, now: datetime) -> float:
+    """Seconds, or a date (RFC 9110 section 10.2.3). What is neither counts as none."""
+    if value.isdigit():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except ValueError:
+        return 0.0
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - now).total_seconds())
+
+
+def _wait(state: RetryCallState) -> float:
+    fault = state.outcome.exception() if state.outcome else None
+    floor = fault.retry_after if isinstance(fault, ServerUnavailable) else 0.0
+    return max(floor, _BACKOFF(state))
+
+
+def _tls(server: ServerSection) -> ssl.SSLContext | bool:
+    """What to trust. Plain http needs none, and loading it costs an idle agent memory."""
+    if urlsplit(server.base_url or "").scheme != "https":
+        return False
+    if not server.ca_file and not server.client_cert:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=server.ca_file)
+        if server.client_cert:
+            context.load_cert_chain(server.client_cert, server.client_key)
+    except (OSError, ssl.SSLError) as fault:
+        raise ConfigurationError(
+            f"server.ca_file, client_cert or client_key cannot be used: {fault}"
+        ) from fault
+    return context

@@ -1,0 +1,1 @@
+"""The main job, end to end: a server, an agent, three real scans of a small vulnerable app."""

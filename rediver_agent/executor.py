@@ -1,0 +1,271 @@
+"""The one consumer: whatever brings a command, it runs here, and whatever happens, its outcome is
+written to the spool.
+
+A command runs in a cancel scope of its own, kept under its id. Cancelled, lost and stopped are
+different causes and are reported as such. Foreign code runs below `_attempt`: nothing that it
+raises ends the agent.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum, auto
+from typing import Final, Protocol
+
+import anyio
+import anyio.to_thread
+from pydantic import JsonValue
+
+from rediver_agent.contract.commands import AnyCommand, CollectCommand, CommandType, ScanCommand
+from rediver_agent.contract.findings import Report
+from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
+from rediver_agent.errors import (
+    CommandError,
+    DiskFull,
+    RediverError,
+    SpoolError,
+    TypeNotAllowed,
+)
+from rediver_agent.policy import Policy
+from rediver_agent.process import Ended
+from rediver_agent.spool import Spool
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS: Final = 60.0  # how long the last write may take before a stuck disk is given up
+MAX_ERROR: Final = 4000  # characters of a sentence; the tail of a tool's stderr is in it
+CONTROL_TYPES: Final = frozenset(CommandType) - {CommandType.SCAN, CommandType.COLLECT}
+
+
+class Cause(Enum):
+    """Why a running command was ended from outside."""
+
+    CANCELLED = auto()
+    LEASE_LOST = auto()
+    STOPPING = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended, before it is a result on the wire. `reports` carry no findings."""
+
+    status: ResultStatus = ResultStatus.COMPLETED
+    findings_count: int | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    retryable: bool = False
+    metadata: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    reports: tuple[Report, ...] = ()
+
+
+@dataclass(slots=True)
+class Job:
+    """A command in this agent's hands. `commanded` is false for what its operator typed."""
+
+    command: AnyCommand
+    attempt: int | None = None
+    commanded: bool = True
+    percent: float | None = None
+    message: str = ""
+    ended: list[Ended] = field(default_factory=list[Ended])
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    cause: Cause | None = None
+    watcher: Callable[["Job"], None] | None = None
+
+    @property
+    def id(self) -> str:
+        return self.command.id
+
+    def say(self, percent: float | None, message: str) -> None:
+        """Keep how far the work is, and tell whoever watches."""
+        self.percent, self.message = percent, message
+        if self.watcher is not None:
+            self.watcher(self)
+
+    def tools(self) -> dict[str, JsonValue]:
+        """What became of the tools that were started: nobody may be left."""
+        if not self.ended:
+            return {}
+        return {
+            "survivors": sum(run.survivors for run in self.ended),
+            "processes_killed": sum(run.killed for run in self.ended),
+        }
+
+
+class Handler(Protocol):
+    """Does the work of one command type. Raises `CommandError` for what cannot go on."""
+
+    async def handle(self, job: Job) -> Outcome: ...
+
+
+class Executor:
+    """Runs jobs: `max_concurrent` at once, control types beside them."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        *,
+        policy: Policy,
+        spool: Spool,
+        max_concurrent: int,
+        now: Callable[[], datetime],
+        clock_skew: Callable[[], timedelta] = timedelta,
+    ) -> None:
+        self._handlers = handlers
+        self._policy = policy
+        self._spool = spool
+        self._slots = anyio.CapacityLimiter(max_concurrent)
+        self._now = now
+        self._clock_skew = clock_skew
+        self._jobs: dict[str, Job] = {}
+        self._idle = anyio.Event()
+        self.finished = 0
+        self.failed = 0
+
+    @property
+    def command_types(self) -> list[str]:
+        """The types that have a handler and are allowed here."""
+        return sorted(set(self._handlers) & set(self._policy.command_types))
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What is in hand now."""
+        return list(self._jobs.values())
+
+    @property
+    def free_slots(self) -> int:
+        """How many more scans could begin at once."""
+        busy = sum(job.command.type not in CONTROL_TYPES for job in self._jobs.values())
+        return max(0, math.floor(self._slots.total_tokens) - busy)
+
+    def cancel(self, command_id: str, cause: Cause) -> bool:
+        """End a job from outside. False if it is not in hand, or is being ended already."""
+        job = self._jobs.get(command_id)
+        if job is None or job.cause is not None:
+            return False
+        job.cause = cause
+        job.scope.cancel()
+        return True
+
+    def cancel_all(self, cause: Cause) -> None:
+        """End everything that is in hand."""
+        for command_id in list(self._jobs):
+            self.cancel(command_id, cause)
+
+    async def wait_idle(self) -> None:
+        """Return when nothing is in hand and every outcome is written."""
+        while self._jobs:
+            self._idle = anyio.Event()
+            await self._idle.wait()
+
+    async def execute(self, job: Job) -> Outcome:
+        """Run a job to its outcome and write it. Returns the outcome; raises only cancellation."""
+        self._jobs[job.id] = job
+        started = self._now()
+        outcome = _never_ran()
+        try:
+            with job.scope:
+                outcome = await self._attempt(job)
+            if job.scope.cancelled_caught:
+                outcome = _ended_from_outside(job)
+        except anyio.get_cancelled_exc_class():
+            job.cause = job.cause or Cause.STOPPING
+            outcome = _ended_from_outside(job)
+            raise
+        finally:
+            with anyio.CancelScope(shield=True, deadline=anyio.current_time() + WRITE_SECONDS):
+                await self._write(job, outcome, started)
+            del self._jobs[job.id]
+            if not self._jobs:
+                self._idle.set()
+        return outcome
+
+    async def _attempt(self, job: Job) -> Outcome:
+        try:
+            handler = self._allowed(job)
+            if job.command.type in CONTROL_TYPES:
+                return await handler.handle(job)
+            async with self._slots:
+                return await handler.handle(job)
+        except CommandError as fault:
+            return failure(fault.reason, str(fault), retryable=fault.retryable)
+        except RediverError as fault:
+            return failure(Reason.AGENT_ERROR, str(fault), retryable=True)
+        except Exception as fault:  # a plugin's or a handler's own fault ends its command only
+            log.exception("%s: the plugin failed", job.id)
+            return failure(Reason.PLUGIN_ERROR, f"{type(fault).__name__}: {fault}")
+
+    def _allowed(self, job: Job) -> Handler:
+        if job.commanded:
+            self._policy.check_type(job.command)
+            self._policy.check_age(job.command, self._now() + self._clock_skew())
+        handler = self._handlers.get(job.command.type)
+        if handler is None:
+            raise TypeNotAllowed(f"this agent has no handler for {job.command.type!r} commands")
+        return handler
+
+    async def _write(self, job: Job, outcome: Outcome, started: datetime) -> None:
+        self.finished += 1
+        self.failed += outcome.status is ResultStatus.FAILED
+        if job.cause is Cause.LEASE_LOST:
+            await anyio.to_thread.run_sync(self._spool.forget, job.id)
+            return
+        result = self._result(job, outcome, started) if job.commanded else None
+        try:
+            await anyio.to_thread.run_sync(self._spool.finish, job.id, result, outcome.reports)
+        except DiskFull:
+            # The findings do not fit; the bare outcome may. Without it the next start reports it.
+            bare = failure(Reason.DISK_FULL, "the agent's disk is full; free space", retryable=True)
+            result = self._result(job, bare, started) if job.commanded else None
+            await self._write_bare(job, result)
+        except SpoolError:
+            log.exception("%s: the outcome could not be written", job.id)
+
+    async def _write_bare(self, job: Job, result: CommandResult | None) -> None:
+        try:
+            await anyio.to_thread.run_sync(self._spool.finish, job.id, result, ())
+        except (DiskFull, SpoolError):
+            log.exception("%s: the outcome could not be written; free disk space", job.id)
+
+    def _result(self, job: Job, outcome: Outcome, started: datetime) -> CommandResult:
+        now = self._now()
+        return CommandResult(
+            status=outcome.status,
+            completed_at=now,
+            duration_ms=max(0, round((now - started).total_seconds() * 1000)),
+            exit_code=outcome.exit_code,
+            findings_count=outcome.findings_count,
+            error=outcome.error,
+            metadata={**outcome.metadata, **job.tools()},
+            attempt=job.attempt,
+            retryable=outcome.retryable or None,
+        )
+
+
+def failure(reason: Reason, error: str, *, retryable: bool = False) -> Outcome:
+    """A failed outcome with its reason and a sentence."""
+    return Outcome(
+        status=ResultStatus.FAILED,
+        error=error[:MAX_ERROR],
+        retryable=retryable,
+        metadata={"reason": reason.value},
+    )
+
+
+def is_control(command: AnyCommand) -> bool:
+    """Whether a command uses no slot."""
+    return not isinstance(command, ScanCommand | CollectCommand) and command.type in CONTROL_TYPES
+
+
+def _never_ran() -> Outcome:
+    return failure(Reason.AGENT_STOPPED, "the agent stopped before the work began", retryable=True)
+
+
+def _ended_from_outside(job: Job) -> Outcome:
+    if job.cause is Cause.CANCELLED:
+        return Outcome(status=ResultStatus.CANCELLED, error="cancelled on request")
+    if job.cause is Cause.LEASE_LOST:
+        return failure(Reason.LEASE_LOST, "the server gave the command to another agent")
+    return failure(Reason.AGENT_STOPPED, "the agent was stopped during the work", retryable=True)

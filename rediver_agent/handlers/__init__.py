@@ -1,0 +1,1 @@
+"""One file a command type: what an agent does when it is told to."""

@@ -1,0 +1,154 @@
+"""`scan`: run a scanner on a target and keep what it found.
+
+Never a silent clean: a missing tool, a crash, a time-out, an empty or unreadable report and a scan
+that was not whole are each a failed outcome with its reason. What was found before is kept, as
+partial coverage.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from rediver_agent.contract.commands import ScanCommand
+from rediver_agent.contract.findings import Severity
+from rediver_agent.errors import (
+    CommandError,
+    InvalidPayload,
+    ReportUnreadable,
+    ToolTimeout,
+    UnknownScanner,
+)
+from rediver_agent.executor import Job, Outcome
+from rediver_agent.handlers.scan_context import AgentScanContext
+from rediver_agent.handlers.scan_outcome import Scan, outcome_of
+from rediver_agent.interfaces import AnyScanner, Notice, ScanReport
+from rediver_agent.policy import Policy, open_typed
+from rediver_agent.registry import Registry
+from rediver_agent.report_writer import ReportWriter
+from rediver_agent.settings import Settings
+from rediver_agent.severity import severity_from_word
+from rediver_agent.source_lines import SourceLines
+from rediver_agent.spool import Spool
+from rediver_agent.state_dir import private_directory
+
+MAX_REPORT_BYTES: Final = 1 << 30  # DESIGN section 3
+
+
+@dataclass(frozen=True, slots=True)
+class ScanHandler:
+    """Scans. One instance serves every scan of an agent."""
+
+    registry: Registry
+    settings: Settings
+    policy: Policy
+    spool: Spool
+    now: Callable[[], datetime]
+
+    async def handle(self, job: Job) -> Outcome:
+        """Run the scan. Raises `CommandError` where there is nothing to keep."""
+        if not isinstance(job.command, ScanCommand):
+            raise InvalidPayload("a scan command names a scanner and a target")
+        payload = job.command.payload
+        scanner = self._scanner(payload.scanner)
+        options = _options(
+            scanner, {**self.settings.scanner(scanner.name).config, **payload.config}
+        )
+        open_target = self.policy.open_commanded if job.commanded else open_typed
+        target = await anyio.to_thread.run_sync(open_target, payload.target)
+        base = private_directory(self.settings.state_dir / "work") / job.id
+        scan = Scan(job, payload, scanner, options, target, base, self.now())
+        try:
+            shutil.rmtree(base, ignore_errors=True)  # a predecessor's, if it was killed
+            private_directory(base)
+            return await self._scan(scan)
+        finally:
+            target.close()
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(shutil.rmtree, base, True)
+
+    async def _scan(self, scan: Scan) -> Outcome:
+        report = await self._run_tool(scan)
+        scan.job.say(None, "reading the report")
+        writer = ReportWriter(
+            self.spool,
+            report_id=scan.report_id,
+            command_id=scan.job.id,
+            threshold=_threshold(scan.options),
+            source=SourceLines(scan.target.descriptor),
+        )
+        await anyio.to_thread.run_sync(self.spool.open_report, scan.report_id, scan.job.id)
+        unreadable = await anyio.to_thread.run_sync(self._read, report, writer)
+        return outcome_of(scan, writer.summary, unreadable, self.settings.agent.name, self.now())
+
+    async def _run_tool(self, scan: Scan) -> ScanReport:
+        seconds = scan.payload.timeout_seconds
+
+        def start_the_clock() -> None:
+            if time_out.deadline == math.inf:
+                time_out.deadline = anyio.current_time() + seconds
+
+        context = AgentScanContext(
+            job=scan.job,
+            scanner=scan.scanner,
+            binary=self.settings.scanner(scan.scanner.name).binary,
+            target=str(scan.target.path),
+            directory=scan.target.descriptor,
+            base=scan.base,
+            cache_dir=private_directory(self.settings.state_dir / "cache" / scan.scanner.name),
+            spool=self.spool,
+            on_start=start_the_clock,
+        )
+        scan.job.say(None, f"{scan.scanner.name} is scanning")
+        with anyio.CancelScope() as time_out:
+            return await scan.scanner.scan(context, scan.options)
+        raise ToolTimeout(
+            f"{scan.scanner.name} was not done after {seconds} s and was ended; a larger "
+            "timeout_seconds gives it more"
+        )
+
+    def _read(self, report: ScanReport, writer: ReportWriter) -> CommandError | None:
+        """Parse into the spool, in a worker thread. What makes a report unreadable is returned."""
+        for notice in report.notices:
+            writer.summary.note(notice)
+        writer.summary.tool = report.tool
+        if report.path.stat().st_size > MAX_REPORT_BYTES:
+            return ReportUnreadable(f"the report is larger than {MAX_REPORT_BYTES >> 20} MiB")
+        try:
+            with report.path.open("rb") as stream:
+                writer.write(self.registry.parser(report.format).parse(stream))
+        except ReportUnreadable as fault:
+            writer.summary.note(Notice("error", str(fault)))
+            return fault
+        return None
+
+    def _scanner(self, name: str) -> AnyScanner:
+        scanner = self.registry.scanner(name)
+        if not self.settings.is_enabled(name):
+            raise UnknownScanner(f"the scanner {name!r} is not enabled in this agent's scanners")
+        return scanner
+
+
+def _options(scanner: AnyScanner, config: Mapping[str, JsonValue]) -> BaseModel:
+    try:
+        return scanner.options.model_validate(config)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(sorted(scanner.options.model_fields))
+            sentence = f"{scanner.name} has no option {place!r} (it has: {known})"
+        else:
+            sentence = f"{scanner.name}'s option {place!r}: {fault['msg']}"
+        raise InvalidPayload(sentence) from error
+
+
+def _threshold(options: BaseModel) -> Severity | None:
+    word: Any = getattr(options, "severity_threshold", None)
+    return severity_from_word(word) if isinstance(word, str) else None

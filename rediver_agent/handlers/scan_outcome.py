@@ -1,0 +1,117 @@
+"""What a scan came to: the report's header and the command's outcome. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import BaseModel, JsonValue
+
+from rediver_agent.contract.commands import ScanPayload
+from rediver_agent.contract.findings import Asset, Report, ReportMetadata, Severity, Tool
+from rediver_agent.contract.results import Reason, ResultStatus
+from rediver_agent.errors import CommandError
+from rediver_agent.executor import Job, Outcome
+from rediver_agent.interfaces import AnyScanner, Notice
+from rediver_agent.policy import OpenTarget
+from rediver_agent.report_writer import Summary, coverage_key
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan in hand."""
+
+    job: Job
+    payload: ScanPayload
+    scanner: AnyScanner
+    options: BaseModel
+    target: OpenTarget
+    base: Path
+    started: datetime
+
+    @property
+    def report_id(self) -> str:
+        """One report an attempt."""
+        return f"{self.job.id}.{self.job.attempt or 0}"
+
+
+def outcome_of(
+    scan: Scan, summary: Summary, unreadable: CommandError | None, agent: str, now: datetime
+) -> Outcome:
+    """The outcome, with the report that goes with it. `unreadable` is why reading ended early."""
+    failure = _failure(scan, summary, unreadable)
+    header = _header(scan, summary, agent, now)
+    metadata: dict[str, JsonValue] = {
+        "scanner": scan.scanner.name,
+        "scanner_version": header.tool.version,
+        "findings_by_severity": {s.value: summary.by_severity[s] for s in reversed(Severity)},
+        "suppressed": summary.suppressed,
+        "coverage": summary.coverage.value,
+    }
+    if summary.below_threshold:
+        metadata["below_threshold"] = summary.below_threshold
+    if summary.notices:
+        metadata["notices"] = [_said(notice) for notice in summary.notices]
+    if failure:
+        metadata["reason"] = failure[0].value
+    ended = scan.job.ended
+    return Outcome(
+        status=ResultStatus.FAILED if failure else ResultStatus.COMPLETED,
+        findings_count=summary.findings,
+        exit_code=ended[-1].exit_code if ended else None,
+        error=failure[1] if failure else None,
+        metadata=metadata,
+        reports=(header,),
+    )
+
+
+def _failure(
+    scan: Scan, summary: Summary, unreadable: CommandError | None
+) -> tuple[Reason, str] | None:
+    if unreadable is not None:
+        return unreadable.reason, str(unreadable)
+    errors = [notice.message for notice in summary.notices if notice.level == "error"]
+    if not errors:
+        return None
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    return (
+        Reason.PARTIAL_SCAN,
+        f"{scan.scanner.name} did not look at everything: {errors[0]}{more}",
+    )
+
+
+def _header(scan: Scan, summary: Summary, agent: str, now: datetime) -> Report:
+    tool = summary.tool
+    properties: dict[str, JsonValue] = dict(tool.properties) if tool else {}
+    options = scan.options.model_dump(mode="json")
+    return Report(
+        version="1.0",
+        metadata=ReportMetadata(
+            id=scan.report_id,
+            timestamp=scan.started,
+            duration_ms=max(0, round((now - scan.started).total_seconds() * 1000)),
+            command_id=scan.job.id if scan.job.commanded else None,
+            attempt=scan.job.attempt,
+            coverage_type=summary.coverage,
+            coverage_key=coverage_key(
+                scan.scanner.name, options, properties.get("rules_hash"), "."
+            ),
+        ),
+        tool=Tool(
+            name=scan.scanner.name, version=tool.version if tool else None, properties=properties
+        ),
+        assets=[
+            Asset(
+                id="target",
+                type="directory",
+                # The path alone would make one asset of two machines' folders of that name.
+                value=f"file://{quote(agent)}{quote(str(scan.target.path))}",
+                name=scan.target.path.name or "/",
+            )
+        ],
+    )
+
+
+def _said(notice: Notice) -> JsonValue:
+    said: dict[str, JsonValue] = {"level": notice.level, "message": notice.message}
+    return {**said, "path": notice.path} if notice.path else said

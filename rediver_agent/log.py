@@ -1,0 +1,33 @@
+"""Logging: one format, to stderr, and one filter that no configured secret passes."""
+
+import logging
+import sys
+from collections.abc import Iterable
+
+from typing_extensions import override
+
+from rediver_agent.masking import mask
+
+_FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Masks after formatting, so that arguments and tracebacks are covered too."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__(_FORMAT)
+        self._secrets = tuple(secrets)
+
+    @override
+    def format(self, record: logging.LogRecord) -> str:
+        return mask(super().format(record), *self._secrets)
+
+
+def set_up_logging(*, secrets: Iterable[str] = (), verbose: bool = False) -> None:
+    """Log to stderr, from INFO on, or from DEBUG on when `verbose`. Called once, by the CLI."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_MaskingFormatter(secrets))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
+    # Each request would be a line; the loops say what matters themselves.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpcore").setLevel(logging.WARNING)

@@ -1,0 +1,142 @@
+"""From a report on disk to findings in the spool, in bounded memory, off the event loop.
+
+Every finding passes here on its way out: its path is made relative, its severity compared with the
+threshold, a missing snippet quoted from the source (never for secrets), its fingerprint set.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import anyio.from_thread
+from pydantic import JsonValue
+
+from rediver_agent.contract.findings import (
+    MAX_FINDINGS_A_PART,
+    CoverageType,
+    Finding,
+    FindingType,
+    Location,
+    Severity,
+)
+from rediver_agent.fingerprint import Fingerprinter
+from rediver_agent.interfaces import Notice, ParseEvent, ToolInfo
+from rediver_agent.source_lines import SourceLines
+from rediver_agent.spool import Spool
+
+MAX_NOTICES: Final = 20  # kept of each level; all are counted
+PART: Final = MAX_FINDINGS_A_PART // 2  # so that a busy scan's parts stay well below the caps
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a report came to."""
+
+    by_severity: Counter[Severity] = field(default_factory=Counter[Severity])
+    suppressed: int = 0
+    below_threshold: int = 0
+    notices: list[Notice] = field(default_factory=list[Notice])
+    notice_count: Counter[str] = field(default_factory=Counter[str])
+    tool: ToolInfo | None = None
+
+    @property
+    def findings(self) -> int:
+        """Findings that count: those that their source suppresses do not."""
+        return self.by_severity.total()
+
+    @property
+    def coverage(self) -> CoverageType:
+        """Full only if the tool complained of nothing."""
+        complaints = self.notice_count["error"] + self.notice_count["warning"]
+        return CoverageType.PARTIAL if complaints else CoverageType.FULL
+
+    @property
+    def worst(self) -> Severity | None:
+        """The highest severity among the findings that count."""
+        return max(self.by_severity, default=None)
+
+    def note(self, notice: Notice) -> None:
+        """Keep a notice, or only count it where there are many."""
+        self.notice_count[notice.level] += 1
+        if self.notice_count[notice.level] <= MAX_NOTICES:
+            self.notices.append(notice)
+
+
+@dataclass(slots=True)
+class ReportWriter:
+    """Writes one report into the spool. Used in one worker thread."""
+
+    spool: Spool
+    report_id: str
+    command_id: str
+    threshold: Severity | None = None
+    source: SourceLines | None = None
+    summary: Summary = field(default_factory=Summary)
+    _fingerprints: Fingerprinter = field(default_factory=Fingerprinter)
+    _part: list[Finding] = field(default_factory=list[Finding])
+
+    def write(self, events: Iterable[ParseEvent]) -> None:
+        """Take in what a parser yields. What it raises goes on; what was read before is kept.
+
+        Ends early, by the event loop's cancellation, if the command is cancelled.
+        """
+        try:
+            for event in events:
+                anyio.from_thread.check_cancelled()
+                match event:
+                    case Finding():
+                        self._take(event)
+                    case Notice():
+                        self.summary.note(event)
+                    case ToolInfo():
+                        self.summary.tool = event
+        finally:
+            self._flush()
+
+    def _take(self, finding: Finding) -> None:
+        finding = self._completed(finding)
+        if finding.suppression is not None:
+            self.summary.suppressed += 1
+        elif self.threshold is not None and finding.severity < self.threshold:
+            self.summary.below_threshold += 1
+            return
+        else:
+            self.summary.by_severity[finding.severity] += 1
+        self._part.append(finding)
+        if len(self._part) >= PART:
+            self._flush()
+
+    def _completed(self, finding: Finding) -> Finding:
+        location = self._quoted(finding)
+        finding = finding.model_copy(update={"location": location})
+        return finding.model_copy(update={"fingerprint": self._fingerprints.fingerprint(finding)})
+
+    def _quoted(self, finding: Finding) -> Location | None:
+        location = finding.location
+        if location is None or location.path is None:
+            return location
+        location = location.model_copy(update={"path": location.path.removeprefix("./")})
+        quotable = finding.type is not FindingType.SECRET and location.snippet is None
+        if self.source is None or not quotable or location.start_line is None or not location.path:
+            return location
+        snippet = self.source.quote(location.path, location.start_line, location.end_line)
+        return location.model_copy(update={"snippet": snippet})
+
+    def _flush(self) -> None:
+        part, self._part = self._part, []
+        if part:
+            self.spool.add_findings(self.report_id, self.command_id, part)
+
+
+def coverage_key(
+    scanner: str, options: Mapping[str, JsonValue], rules: JsonValue, target: str
+) -> str:
+    """Names what a scan looked for: only a later scan with the same key may resolve its findings.
+
+    `rules` identifies the rule set where the tool says; `target` is the path inside the asset.
+    """
+    parts = json.dumps([scanner, options, rules, target], sort_keys=True, separators=(",", ":"))
+    return f"cov1:{hashlib.sha256(parts.encode()).hexdigest()[:32]}"

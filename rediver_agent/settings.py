@@ -1,0 +1,182 @@
+"""The agent's settings: default < file < environment < flag, validated whole.
+
+The file is YAML with the origin document's keys. `${VAR}` is expanded in values after the YAML is
+read, so that no variable can add a key. An unknown key is an error. How a bad file is explained to
+people is `settings_file`'s part.
+"""
+
+import os
+import socket
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rediver_agent.durations import Duration
+
+LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+DEFAULT_COMMAND_TYPES: Final = ("scan", "collect", "health_check", "config_update", "cancel")
+
+
+def _default_state_dir() -> Path:
+    """Where the XDG base directory specification puts state that must outlive a restart."""
+    home = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(home) / "rediver-agent"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AgentSection(Section):
+    name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        default_factory=socket.gethostname, description="what the server and the reports call it"
+    )
+    version: str | None = Field(default=None, description="a label of yours; shown, never acted on")
+    scan_interval: Duration = Field(default=timedelta(hours=1), description="between local scans")
+    collect_interval: Duration = Field(
+        default=timedelta(minutes=15), description="between collections"
+    )
+    heartbeat_interval: Duration = Field(
+        default=timedelta(seconds=60), description="at most 20 s in work"
+    )
+    verbose: bool = Field(default=False, description="log what would only interest a developer")
+    enable_command_polling: bool = Field(default=False, description="take commands from the server")
+    command_poll_interval: Duration = Field(
+        default=timedelta(seconds=30), description="give or take 20 %"
+    )
+    max_concurrent: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=2, description="scans at once"
+    )
+    drain_seconds: Annotated[int, Field(ge=0)] = Field(
+        default=300, description="how long a first SIGTERM waits for running scans"
+    )
+
+
+class ServerSection(Section):
+    base_url: str | None = Field(default=None, description="https://rediver.example.com")
+    api_key: SecretStr | None = Field(
+        default=None, description="rs_src_…, or name a file that holds it"
+    )
+    source_id: str | None = Field(default=None, description="src_…, checked against the key")
+    timeout: Duration = Field(default=timedelta(seconds=30), description="for a reply")
+    max_retries: Annotated[int, Field(ge=0, le=20)] = Field(default=3, description="of one call")
+    ca_file: Path | None = Field(default=None, description="a private authority's certificate")
+    client_cert: Path | None = Field(default=None, description="for mutual TLS")
+    client_key: Path | None = Field(default=None, description="for mutual TLS")
+    allow_http: bool = Field(default=False, description="plain http beyond this machine")
+
+    @field_validator("base_url")
+    @classmethod
+    def _an_http_url(cls, url: str | None) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write it like https://rediver.example.com")
+        return url.rstrip("/")
+
+    @model_validator(mode="after")
+    def _encrypted_beyond_this_machine(self) -> "ServerSection":
+        parts = urlsplit(self.base_url or "https://unset")
+        if parts.scheme == "http" and parts.hostname not in LOOPBACK and not self.allow_http:
+            raise ValueError(
+                "plain http would show the key to the network; use https, or set allow_http: true"
+            )
+        return self
+
+
+class ScannerSection(Section):
+    name: str
+    enabled: bool = True
+    binary: str | None = Field(default=None, description="the program, where it is not on PATH")
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class CollectorSection(Section):
+    name: str
+    enabled: bool = True
+    config: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class SecuritySection(Section):
+    allowed_targets: list[str] = Field(
+        default_factory=list, description="roots that the server may have scanned; else `targets`"
+    )
+    allowed_command_types: list[str] = Field(
+        default_factory=lambda: list(DEFAULT_COMMAND_TYPES),
+        description="restart and upgrade are opted into",
+    )
+    remote_config: list[str] = Field(
+        default_factory=list, description="settings that the server may change"
+    )
+
+
+class RetryQueueSection(Section):
+    max_age: Duration = Field(
+        default=timedelta(days=7), description="how long a report is kept for"
+    )
+    max_bytes: Annotated[int, Field(ge=1 << 20)] = Field(
+        default=1 << 30, description="of the spool"
+    )
+    min_free_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=64 << 20, description="with less free disk nothing new is claimed"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set. Built by `settings_file.load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="REDIVER_", env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    agent: AgentSection = Field(default_factory=AgentSection)
+    server: ServerSection = Field(default_factory=ServerSection)
+    targets: list[str] = Field(default_factory=list, description="what this agent scans by itself")
+    scanners: list[ScannerSection] | None = Field(
+        default=None,
+        description="which scanners; without it every installed one whose tool is found",
+    )
+    collectors: list[CollectorSection] = Field(default_factory=list[CollectorSection])
+    security: SecuritySection = Field(default_factory=SecuritySection)
+    retry_queue: RetryQueueSection = Field(default_factory=RetryQueueSection)
+    state_dir: Path = Field(default_factory=_default_state_dir, description="spool, caches, work")
+
+    @model_validator(mode="after")
+    def _polling_needs_a_server(self) -> "Settings":
+        if self.agent.enable_command_polling and not self.server.base_url:
+            raise ValueError("agent.enable_command_polling needs server.base_url; set it")
+        return self
+
+    def allowed_roots(self) -> list[str]:
+        """The roots below which a server may have something scanned; none means nothing."""
+        return self.security.allowed_targets or self.targets
+
+    def scanner(self, name: str) -> ScannerSection:
+        """What the operator wrote about a scanner, or the defaults."""
+        for section in self.scanners or ():
+            if section.name == name:
+                return section
+        return ScannerSection(name=name)
+
+    def is_enabled(self, name: str) -> bool:
+        """Whether a scanner may be used: listed and on, or with no list at all."""
+        if self.scanners is None:
+            return True
+        return any(section.name == name and section.enabled for section in self.scanners)
+
+    def secrets(self) -> list[str]:
+        """Every configured secret, for the masks of logs, results and errors."""
+        return [self.server.api_key.get_secret_value()] if self.server.api_key else []

@@ -1,0 +1,366 @@
+"""What is waiting for the server, on disk before it is sent.
+
+A row leaves only after the server has said yes, so a crash may send twice but never loses. A
+command's findings go before its result. What the server refuses for good is parked with its reason,
+and a result whose findings were refused says so. Nothing here talks to a server.
+
+Methods block (SQLite, `synchronous=FULL`) and may be called from any thread.
+"""
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import TypeAdapter
+
+from rediver_agent.contract.base import dump
+from rediver_agent.contract.findings import MAX_FINDINGS_A_PART, Finding, Report
+from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
+from rediver_agent.spool_database import SpoolDatabase
+
+MAX_PART_BYTES: Final = 4 << 20  # the server's body cap is 10 MB, the report's header comes on top
+_FINDINGS: Final = TypeAdapter(list[Finding])
+
+Kind = Literal["findings", "result"]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldCommand:
+    """A command that this agent answers for."""
+
+    id: str
+    attempt: int | None
+    state: Literal["claiming", "begun", "finished"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A tool that was started: its process group's leader, and when that started."""
+
+    run_id: str
+    pid: int
+    create_time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row that waits, or is parked."""
+
+    seq: int
+    kind: Kind
+    command_id: str | None
+    report_id: str | None
+    attempts: int
+    next_try_at: float
+    last_error: str | None
+    parked: bool
+    created_at: float
+
+
+class Spool:
+    """The spool of one state directory. Several processes may open it at once."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        now: Callable[[], datetime],
+        mask: Callable[[str], str] = str,
+        max_bytes: int = 1 << 30,
+    ) -> None:
+        self._now = now
+        self._mask = mask
+        self._database = SpoolDatabase(directory, max_bytes)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._database.close()
+
+    # -- commands: from the claim to the outcome ---------------------------------------------
+
+    def claim(self, command_id: str) -> bool:
+        """Remember that this command is about to be claimed. False if it is known already."""
+        with self._database.transaction() as db:
+            row = db.execute(
+                "INSERT INTO commands VALUES (?, NULL, 'claiming', ?) ON CONFLICT DO NOTHING",
+                (command_id, self._now().timestamp()),
+            )
+            return row.rowcount == 1
+
+    def begin(self, command_id: str, attempt: int | None) -> None:
+        """The server has acknowledged: the command is ours and will be answered."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE commands SET state = 'begun', attempt = ? WHERE id = ?",
+                (attempt, command_id),
+            )
+
+    def forget(self, command_id: str) -> None:
+        """The command is not ours: drop all that was kept for it."""
+        with self._database.transaction() as db:
+            for table in ("outbox", "reports", "runs"):
+                db.execute(f"DELETE FROM {table} WHERE command_id = ?", (command_id,))  # noqa: S608 - names of ours
+            db.execute("DELETE FROM commands WHERE id = ?", (command_id,))
+
+    def held(self) -> list[HeldCommand]:
+        """Every command that has not been answered and delivered, oldest first."""
+        with self._database.reading() as db:
+            rows = db.execute("SELECT id, attempt, state FROM commands ORDER BY received_at")
+            return [HeldCommand(*row) for row in rows]
+
+    def record_run(self, command_id: str, run: RecordedRun) -> None:
+        """Remember a started tool, so that the next agent can end it if this one dies."""
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)",
+                (run.run_id, command_id, run.pid, run.create_time),
+            )
+
+    def runs(self) -> list[RecordedRun]:
+        """Tools that were started by commands without an outcome."""
+        with self._database.reading() as db:
+            return [
+                RecordedRun(*row) for row in db.execute("SELECT run_id, pid, create_time FROM runs")
+            ]
+
+    def finish(
+        self, command_id: str, result: CommandResult | None, reports: Sequence[Report]
+    ) -> None:
+        """Write the outcome: these reports and the result may go, all else of the command is void.
+
+        `result` is None for what no server asked for. One transaction.
+        """
+        with self._database.transaction() as db:
+            self._drop_other_reports(db, command_id, [report.metadata.id for report in reports])
+            for report in reports:
+                self._release(db, report)
+            if result is None:
+                db.execute("DELETE FROM commands WHERE id = ?", (command_id,))
+            else:
+                self._insert(db, "result", command_id, body=self._text(dump(result)), ready=1)
+                db.execute("UPDATE commands SET state = 'finished' WHERE id = ?", (command_id,))
+            db.execute("DELETE FROM runs WHERE command_id = ?", (command_id,))
+
+    # -- reports: in parts, held back until the outcome is known -------------------------------
+
+    def open_report(self, report_id: str, command_id: str) -> None:
+        """Begin a report. Its parts wait for `finish`."""
+        with self._database.transaction() as db:
+            db.execute("INSERT INTO reports VALUES (?, ?, NULL, 0)", (report_id, command_id))
+
+    def add_findings(self, report_id: str, command_id: str, findings: Sequence[Finding]) -> None:
+        """Append findings, as one part or as many as the server's caps make of them."""
+        for body in _bodies(findings):
+            with self._database.transaction() as db:
+                self._add_part(db, report_id, command_id, self._mask(body))
+
+    def findings(self, report_id: str) -> Iterator[Finding]:
+        """The findings of a report that is still here, in order, a part at a time."""
+        part = 0
+        while (row := self._part(report_id, part)) is not None:
+            yield from _FINDINGS.validate_json(row["body"])
+            part += 1
+
+    # -- delivery ------------------------------------------------------------------------------
+
+    def next_due(self) -> tuple[Entry, str] | None:
+        """What to send next, and its body; None while nothing is due. Findings before results."""
+        with self._database.reading() as db:
+            row = db.execute(
+                """SELECT * FROM outbox AS o WHERE NOT parked AND ready AND next_try_at <= ?
+                   AND (kind = 'findings' OR NOT EXISTS (SELECT 1 FROM outbox AS f
+                        WHERE f.command_id = o.command_id AND f.kind = 'findings' AND NOT f.parked))
+                   ORDER BY next_try_at, seq LIMIT 1""",
+                (self._now().timestamp(),),
+            ).fetchone()
+            if row is None:
+                return None
+            return _entry(row), self._body(db, row)
+
+    def next_try_at(self) -> float | None:
+        """When the earliest waiting row is due (seconds since 1970); None if none waits."""
+        with self._database.reading() as db:
+            row = db.execute("SELECT min(next_try_at) FROM outbox WHERE NOT parked AND ready")
+            return row.fetchone()[0]
+
+    def delivered(self, entry: Entry) -> None:
+        """The server has it: the row goes, and with a result all that was kept for its command."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM outbox WHERE seq = ?", (entry.seq,))
+            if entry.kind == "result":
+                db.execute("DELETE FROM commands WHERE id = ?", (entry.command_id,))
+            db.execute(
+                "DELETE FROM reports WHERE id = ?1 AND header IS NOT NULL "
+                "AND NOT EXISTS (SELECT 1 FROM outbox WHERE report_id = ?1)",
+                (entry.report_id,),
+            )
+
+    def postpone(self, entry: Entry, wait: timedelta, error: str) -> None:
+        """It could not be sent: try again after `wait`."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE outbox SET attempts = attempts + 1, next_try_at = ?, last_error = ? "
+                "WHERE seq = ?",
+                ((self._now() + wait).timestamp(), self._mask(error), entry.seq),
+            )
+
+    def park(self, entry: Entry, error: str) -> None:
+        """The server refuses it for good. A result whose findings were refused is now a failure."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE outbox SET parked = 1, attempts = attempts + 1, last_error = ? "
+                "WHERE seq = ?",
+                (self._mask(error), entry.seq),
+            )
+            if entry.kind == "findings" and entry.command_id:
+                self._fail_result(db, entry.command_id, error)
+            elif entry.kind == "result":
+                db.execute("DELETE FROM commands WHERE id = ?", (entry.command_id,))
+
+    # -- what an operator sees and does ---------------------------------------------------------
+
+    def entries(self) -> list[Entry]:
+        """Everything that waits or is parked, oldest first."""
+        with self._database.reading() as db:
+            return [
+                _entry(row) for row in db.execute("SELECT * FROM outbox WHERE ready ORDER BY seq")
+            ]
+
+    def retry(self) -> int:
+        """Make everything due now, parked rows too. Returns how many rows."""
+        with self._database.transaction() as db:
+            return db.execute("UPDATE outbox SET parked = 0, next_try_at = 0 WHERE ready").rowcount
+
+    def hurry(self) -> None:
+        """Make everything that waits due now; what is parked stays parked."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE outbox SET next_try_at = 0 WHERE ready AND NOT parked")
+
+    def drop(self, seq: int) -> bool:
+        """Give up a parked row. False if there is no such parked row."""
+        with self._database.transaction() as db:
+            return db.execute("DELETE FROM outbox WHERE seq = ? AND parked", (seq,)).rowcount == 1
+
+    def prune(self, max_age: timedelta) -> int:
+        """Give up what has waited longer than `max_age`. Returns how many rows.
+
+        A result whose findings are given up is now a failure, never a clean one.
+        """
+        before = (self._now() - max_age).timestamp()
+        old = "FROM outbox WHERE ready AND created_at < ?"
+        with self._database.transaction() as db:
+            query = (
+                f"SELECT DISTINCT command_id {old} AND kind = 'findings' AND command_id NOT NULL"
+            )
+            for (command_id,) in db.execute(query, (before,)).fetchall():
+                self._fail_result(db, command_id, "they could not be delivered in time")
+            return db.execute(f"DELETE {old}", (before,)).rowcount
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _text(self, value: object) -> str:
+        return self._mask(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+    def _insert(  # noqa: PLR0913 - the columns of a row
+        self,
+        db: sqlite3.Connection,
+        kind: Kind,
+        command_id: str | None,
+        *,
+        body: str,
+        ready: int,
+        report_id: str | None = None,
+        part: int | None = None,
+    ) -> None:
+        db.execute(
+            "INSERT INTO outbox (kind, command_id, report_id, part, body, ready, created_at) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (kind, command_id, report_id, part, body, ready, self._now().timestamp()),
+        )
+
+    def _add_part(
+        self, db: sqlite3.Connection, report_id: str, command_id: str | None, body: str
+    ) -> None:
+        (part,) = db.execute(
+            "UPDATE reports SET parts = parts + 1 WHERE id = ? RETURNING parts - 1", (report_id,)
+        ).fetchone()
+        self._insert(db, "findings", command_id, body=body, ready=0, report_id=report_id, part=part)
+
+    def _release(self, db: sqlite3.Connection, report: Report) -> None:
+        report_id = report.metadata.id
+        row = db.execute(
+            "SELECT command_id, parts FROM reports WHERE id = ?", (report_id,)
+        ).fetchone()
+        if row["parts"] == 0:  # a clean scan is reported too, or nothing could ever be resolved
+            self._add_part(db, report_id, row["command_id"], "[]")
+        header = dump(report)
+        header.pop("findings", None)
+        db.execute("UPDATE reports SET header = ? WHERE id = ?", (self._text(header), report_id))
+        db.execute("UPDATE outbox SET ready = 1 WHERE report_id = ?", (report_id,))
+
+    def _drop_other_reports(
+        self, db: sqlite3.Connection, command_id: str, keep: Sequence[str]
+    ) -> None:
+        for row in db.execute(
+            "SELECT id FROM reports WHERE command_id = ?", (command_id,)
+        ).fetchall():
+            if row["id"] not in keep:
+                db.execute("DELETE FROM outbox WHERE report_id = ?", (row["id"],))
+                db.execute("DELETE FROM reports WHERE id = ?", (row["id"],))
+
+    def _part(self, report_id: str, part: int) -> sqlite3.Row | None:
+        with self._database.reading() as db:
+            return db.execute(
+                "SELECT body FROM outbox WHERE report_id = ? AND part = ?", (report_id, part)
+            ).fetchone()
+
+    def _body(self, db: sqlite3.Connection, row: sqlite3.Row) -> str:
+        if row["kind"] == "result":
+            return row["body"]
+        report = db.execute("SELECT * FROM reports WHERE id = ?", (row["report_id"],)).fetchone()
+        header = json.loads(report["header"])
+        header["metadata"] |= {"part": row["part"], "last": row["part"] == report["parts"] - 1}
+        start = json.dumps(header, ensure_ascii=False, separators=(",", ":"))
+        return f'{start[:-1]},"findings":{row["body"]}}}'
+
+    def _fail_result(self, db: sqlite3.Connection, command_id: str, error: str) -> None:
+        query = "SELECT seq, body FROM outbox WHERE command_id = ? AND kind = 'result'"
+        for row in db.execute(query, (command_id,)).fetchall():
+            result = CommandResult.model_validate_json(row["body"])
+            failed = result.model_copy(
+                update={
+                    "status": ResultStatus.FAILED,
+                    "error": f"the server refused the findings: {error}",
+                    "metadata": {**result.metadata, "reason": Reason.FINDINGS_REJECTED.value},
+                }
+            )
+            db.execute(
+                "UPDATE outbox SET body = ? WHERE seq = ?", (self._text(dump(failed)), row["seq"])
+            )
+
+
+def _entry(row: sqlite3.Row) -> Entry:
+    return Entry(
+        seq=row["seq"], kind=row["kind"], command_id=row["command_id"], report_id=row["report_id"],
+        attempts=row["attempts"], next_try_at=row["next_try_at"], last_error=row["last_error"],
+        parked=bool(row["parked"]), created_at=row["created_at"],
+    )  # fmt: skip
+
+
+def _bodies(findings: Sequence[Finding]) -> Iterator[str]:
+    """JSON arrays of findings, each within the server's caps for one part."""
+    texts: list[str] = []
+    size = 0
+    for finding in findings:
+        text = finding.model_dump_json(exclude_none=True, exclude_defaults=True)
+        if texts and (len(texts) == MAX_FINDINGS_A_PART or size + len(text) > MAX_PART_BYTES):
+            yield f"[{','.join(texts)}]"
+            texts, size = [], 0
+        texts.append(text)
+        size += len(text)
+    if texts:
+        yield f"[{','.join(texts)}]"

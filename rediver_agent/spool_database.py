@@ -1,0 +1,85 @@
+"""The SQLite file under the spool: opened privately, every change a transaction that is on disk."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from rediver_agent.errors import DiskFull, SpoolError
+from rediver_agent.state_dir import private_directory
+
+_PAGE: Final = 4096  # SQLite's default page, in bytes
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS commands (
+    id TEXT PRIMARY KEY, attempt INTEGER, state TEXT NOT NULL, received_at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS runs (
+    run_id TEXT PRIMARY KEY, command_id TEXT NOT NULL, pid INTEGER NOT NULL,
+    create_time REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS reports (
+    id TEXT PRIMARY KEY, command_id TEXT, header TEXT, parts INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS outbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, command_id TEXT, report_id TEXT,
+    part INTEGER, body TEXT NOT NULL, ready INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    next_try_at REAL NOT NULL DEFAULT 0, last_error TEXT, parked INTEGER NOT NULL DEFAULT 0,
+    created_at REAL NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS idx_outbox_due ON outbox(parked, ready, next_try_at);
+CREATE INDEX IF NOT EXISTS idx_outbox_report ON outbox(report_id, part);
+CREATE INDEX IF NOT EXISTS idx_outbox_command ON outbox(command_id, kind);
+"""
+
+
+class SpoolDatabase:
+    """One connection, used by one thread at a time. Other processes may have the file open too."""
+
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        path = private_directory(directory) / "spool.sqlite3"
+        self._lock = threading.RLock()
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA busy_timeout = 10000")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = FULL")
+            self._db.execute(f"PRAGMA max_page_count = {max_bytes // _PAGE}")
+            self._db.executescript(_SCHEMA)
+        except (sqlite3.Error, OSError) as fault:
+            raise SpoolError(f"{path} cannot be used: {fault}; move it away or mend it") from fault
+
+    def close(self) -> None:
+        """Let go of the file."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def reading(self) -> Generator[sqlite3.Connection]:
+        """The connection, for queries. Raises `SpoolError` where SQLite fails."""
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.Error as fault:
+                raise SpoolError(f"the spool cannot be read: {fault}") from fault
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """All or nothing. A full disk is `DiskFull`, whatever else SQLite says is `SpoolError`."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except sqlite3.Error as fault:
+                self._roll_back()
+                if fault.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                    raise DiskFull("the spool is full; see `rediver-agent spool list`") from fault
+                raise SpoolError(f"the spool cannot be written: {fault}") from fault
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")

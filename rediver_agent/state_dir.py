@@ -1,0 +1,60 @@
+"""The agent's directory: private to its user, and used by one running agent at a time.
+
+The lock is an flock on a descriptor that no child inherits, so it ends with the agent, however it
+ends.
+"""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rediver_agent.errors import SpoolError
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory (and its parents) that only this user may enter. Raises `SpoolError`."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.chmod(0o700)
+    except OSError as fault:
+        raise SpoolError(f"{path} cannot be used: {fault.strerror}; set state_dir") from fault
+    return path
+
+
+def free_bytes(path: Path) -> int:
+    """What the file system of `path` still takes from an ordinary user."""
+    return shutil.disk_usage(path).free
+
+
+class StateLock:
+    """Held while an agent runs. A second one on the same directory is refused, naming the first."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = private_directory(directory) / "lock"
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(self._descriptor, 32).decode(errors="replace").strip() or "unknown"
+            os.close(self._descriptor)
+            raise SpoolError(
+                f"another agent (process {holder}) runs on {self._path.parent}; stop it, or give "
+                "this one its own state_dir"
+            ) from None
+        os.ftruncate(self._descriptor, 0)
+        os.write(self._descriptor, f"{os.getpid()}\n".encode())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
