@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         ScanReport,
         ToolInfo,
     )
-    from rediver_agent.jsonstream import items, rewound
+    from rediver_agent.jsonstream import items, outline, rewound, top_level
     from rediver_agent.masking import MASK, mask
+    from rediver_agent.options import Glob, SeverityWord
     from rediver_agent.severity import (
         severity_from_sarif,
         severity_from_score,
@@ -52,9 +53,13 @@ _HOME: Final = {
     "Scanner": "interfaces",
     "ToolInfo": "interfaces",
     "items": "jsonstream",
+    "outline": "jsonstream",
     "rewound": "jsonstream",
+    "top_level": "jsonstream",
     "MASK": "masking",
     "mask": "masking",
+    "Glob": "options",
+    "SeverityWord": "options",
     "severity_from_sarif": "severity",
     "severity_from_score": "severity",
     "severity_from_word": "severity",
@@ -64,6 +69,7 @@ __all__ = [
     "MASK",
     "CommandError",
     "Completed",
+    "Glob",
     "Notice",
     "ParseEvent",
     "Parser",
@@ -72,6 +78,7 @@ __all__ = [
     "ScanContext",
     "ScanReport",
     "Scanner",
+    "SeverityWord",
     "ToolError",
     "ToolInfo",
     "ToolMissing",
@@ -79,10 +86,12 @@ __all__ = [
     "hookimpl",
     "items",
     "mask",
+    "outline",
     "rewound",
     "severity_from_sarif",
     "severity_from_score",
     "severity_from_word",
+    "top_level",
 ]
 
 

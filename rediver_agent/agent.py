@@ -130,6 +130,7 @@ class Agent:
             if command.state != "finished":
                 log.warning("%s was begun and not finished; it is reported so", command.id)
                 spool.finish(command.id, _restarted(command.attempt, self.now()), ())
+        spool.hurry()  # whatever made it wait may have been mended before the restart
 
     async def _serve(self, client: Client, spool: Spool) -> None:
         executor = build_executor(

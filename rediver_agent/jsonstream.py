@@ -1,16 +1,27 @@
 """Reads JSON piece by piece: what every streaming parser stands on (ijson, by its C backend).
 
-Memory stays flat whatever the size of the document; only one item is held at a time. Any fault of
-the text is a `ReportUnreadable`. UTF-8, and UTF-16 and UTF-32 by their byte-order mark, are read.
+Memory stays flat whatever the size of the document: only one value is held at a time. Any fault of
+the text is a `ReportUnreadable`, and so is what `json_guard` refuses. UTF-8, and UTF-16 and UTF-32
+by their byte-order mark, are read.
 """
 
 import codecs
-from collections.abc import Iterator
-from typing import Any, BinaryIO, Final, Protocol, cast
+import io
+from collections.abc import Callable, Collection, Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import Enum, auto
+from itertools import islice
+from math import isfinite
+from typing import Any, BinaryIO, Final, Protocol, TypeVar, cast
 
 import ijson
 
 from rediver_agent.errors import ReportUnreadable
+from rediver_agent.json_guard import Guarded, Readable, ShortNumbers
+
+MAX_PARTS: Final = 500_000  # of one value of an outline: some 60 MiB once it is built
 
 _CHUNK: Final = 64 * 1024
 _MARKS: Final = (
@@ -21,25 +32,17 @@ _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
 )
 
+_OPENING: Final = frozenset({"start_map", "start_array"})
+_CLOSING: Final = frozenset({"end_map", "end_array"})
 
-class Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+_Events = Iterator[tuple[str, Any]]
+Value = TypeVar("Value")
 
 
-class _Recoded:
-    """A stream in another encoding, read as UTF-8."""
+class _Builder(Protocol):
+    value: Any
 
-    def __init__(self, stream: BinaryIO, encoding: str) -> None:
-        self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)()
-
-    def read(self, size: int = -1, /) -> bytes:
-        if size == 0:  # ijson asks for nothing once, to learn that these are bytes
-            return b""
-        while raw := self._stream.read(_CHUNK):
-            if text := self._decoder.decode(raw):
-                return text.encode()
-        return self._decoder.decode(b"", final=True).encode()
+    def event(self, event: str, value: Any, /) -> None: ...
 
 
 def rewound(stream: BinaryIO) -> Readable:
@@ -59,7 +62,224 @@ def items(stream: BinaryIO, path: str) -> Iterator[Any]:
 
     Numbers are int and float. Raises `ReportUnreadable` where the text is not JSON.
     """
+
+    def begin(numbers: "_Numbers") -> Iterator[Any]:
+        source = numbers.of(rewound(stream))
+        values = ijson.items(source, path, use_float=numbers is _Numbers.OF_C)
+        return numbers.plain(cast("Iterator[Any]", values))
+
+    with _faults():
+        yield from _despite_large_numbers(begin)
+
+
+def outline(
+    stream: BinaryIO, built: Collection[str], seen: Collection[str]
+) -> Iterator[tuple[str, Any]]:
+    """What is where, in one pass: (path, value), in the order of the document, from its start.
+
+    Values at a path of `built` come whole. Those at a path of `seen` come as their Python type,
+    before anything inside them, and are passed over where no other path leads into them. Paths are
+    in the notation of `items`; the document itself is at the empty one.
+    Raises `ReportUnreadable` where the text is not JSON, and for a value at one of the paths that
+    has more than `MAX_PARTS` parts.
+    """
+    root = _Place("")
+    for path in seen:
+        root.at(path).seen = True
+    for path in built:
+        root.at(path).built = True
+
+    def begin(numbers: "_Numbers") -> Iterator[tuple[str, Any]]:
+        events = _events(stream, numbers, _CHUNK)
+        return _walk(events, root, *next(events))
+
+    with _faults():
+        yield from _despite_large_numbers(begin)
+
+
+def top_level(head: bytes) -> dict[str, Any]:
+    """The keys of the object that a document begins with, as far as `head` shows it.
+
+    Objects and arrays come as empty ones. {} for what is no object; never an error: for `sniff`.
+    """
+    found: dict[str, Any] = {}
+    depth, key = 0, ""
+    with suppress(ReportUnreadable), _faults():
+        # In small bites, so that a fault further on does not hide what came before it.
+        for event, value in _events(io.BytesIO(head), _Numbers.OF_C, 64):
+            depth -= event in _CLOSING
+            if depth == 0 and event != "start_map":
+                break
+            if depth == 1 and event == "map_key":
+                key = value
+            elif depth == 1 and event not in _CLOSING:
+                found.setdefault(key, _kind(event, value)() if event in _OPENING else value)
+            depth += event in _OPENING
+    return found
+
+
+@dataclass(slots=True)
+class _Place:
+    """A node of the tree that paths make: exact, so that no odd key is taken for a path."""
+
+    path: str
+    built: bool = False
+    seen: bool = False
+    keys: "dict[str, _Place]" = field(default_factory=dict[str, "_Place"])
+    element: "_Place | None" = None
+
+    def at(self, path: str) -> "_Place":
+        place = self
+        for step in path.split(".") if path else ():
+            below = _Place(f"{place.path}.{step}".lstrip("."))
+            if step == "item":
+                place.element = place.element or below
+                place = place.element
+            else:
+                place = place.keys.setdefault(step, below)
+        return place
+
+
+def _walk(events: _Events, place: _Place, event: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The outline of the value that begins with `event`, to its end."""
+    if place.built:
+        yield place.path, _built(events, place.path, event, value)
+        return
+    if place.seen:
+        yield place.path, _kind(event, value)
+    if event == "start_map" and place.keys:
+        for _, key in events:
+            if key is None:
+                return
+            yield from _inside(events, place.keys.get(key), *next(events))
+    elif event == "start_array" and place.element:
+        for inner, inner_value in events:
+            if inner == "end_array":
+                return
+            yield from _inside(events, place.element, inner, inner_value)
+    elif _passed_over(events, event) > MAX_PARTS and place.seen:
+        raise _too_large(place.path)
+
+
+def _inside(
+    events: _Events, place: _Place | None, event: str, value: Any
+) -> Iterator[tuple[str, Any]]:
+    if place is None:
+        _passed_over(events, event)
+        return iter(())
+    return _walk(events, place, event, value)
+
+
+def _passed_over(events: _Events, event: str) -> int:
+    """Read to the end of the value that begins with `event`. Returns how many parts it had."""
+    if event not in _OPENING:
+        return 0
+    depth, parts = 1, 0
+    for parts, (inner, _) in enumerate(events):  # noqa: B007 - returned below
+        if inner in _OPENING:
+            depth += 1
+        elif inner in _CLOSING:
+            depth -= 1
+            if not depth:
+                break
+    return parts
+
+
+def _kind(event: str, value: Any) -> type[Any]:
+    kinds: dict[str, type[Any]] = {"start_map": dict, "start_array": list}
+    return kinds[event] if event in _OPENING else cast("type[Any]", type(value))
+
+
+def _built(events: _Events, path: str, event: str, value: Any) -> Any:
+    builder = cast("_Builder", ijson.ObjectBuilder())
+    depth = parts = 0
+    while True:
+        builder.event(event, value)
+        depth += event in _OPENING
+        depth -= event in _CLOSING
+        parts += 1
+        if not depth:
+            return builder.value
+        if parts > MAX_PARTS:
+            raise _too_large(path)
+        event, value = next(events)
+
+
+def _too_large(path: str) -> ReportUnreadable:
+    return ReportUnreadable(
+        f"a value at {path} has more than {MAX_PARTS:,} parts: more than is read at once"
+    )
+
+
+class _Numbers(Enum):
+    """Who reads the numbers. C is fast, and refuses integers of more than 64 bits."""
+
+    OF_C = auto()
+    OF_PYTHON = auto()
+
+    def of(self, source: Readable) -> Readable:
+        """The source, guarded."""
+        return Guarded(source if self is _Numbers.OF_C else ShortNumbers(source))
+
+    def plain(self, values: Iterator[Any]) -> Iterator[Any]:
+        """The values, with floats for Python's decimals."""
+        return values if self is _Numbers.OF_C else map(_plain, values)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_plain, cast("tuple[Any, ...]", value)))
+    if isinstance(value, Decimal):
+        number = float(value)
+        return number if isfinite(number) else None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def _despite_large_numbers(begin: Callable[[_Numbers], Iterator[Value]]) -> Iterator[Value]:
+    """What `begin` gives; from the first number on that C cannot hold, by Python's numbers."""
+    done = 0
     try:
-        yield from cast("Iterator[Any]", ijson.items(rewound(stream), path, use_float=True))
-    except (ijson.JSONError, UnicodeError, OverflowError, RecursionError) as fault:
-        raise ReportUnreadable(f"the report is not JSON: {fault}") from fault
+        for value in begin(_Numbers.OF_C):
+            yield value
+            done += 1
+    except ijson.JSONError as fault:
+        if "overflow" not in str(fault):
+            raise
+        yield from islice(begin(_Numbers.OF_PYTHON), done, None)
+
+
+def _events(stream: BinaryIO, numbers: _Numbers, chunk: int) -> _Events:
+    source = numbers.of(rewound(stream))
+    events = ijson.basic_parse(source, use_float=numbers is _Numbers.OF_C, buf_size=chunk)
+    return numbers.plain(cast("_Events", events))
+
+
+@contextmanager
+def _faults() -> Generator[None]:
+    """Whatever a text can do to ijson and to Python's numbers is a `ReportUnreadable`."""
+    try:
+        yield
+    except (ijson.JSONError, ValueError, ArithmeticError, RecursionError) as fault:
+        # The first line only: the others quote the report, which may hold a secret.
+        reason = str(fault).removeprefix("b'").replace("\\n", "\n").partition("\n")[0]
+        raise ReportUnreadable(f"the report is not JSON, or is cut off: {reason}") from None
+
+
+class _Recoded:
+    """A stream in another encoding, read as UTF-8."""
+
+    def __init__(self, stream: BinaryIO, encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+
+    def read(self, size: int = -1, /) -> bytes:
+        if size == 0:  # ijson asks for nothing once, to learn that these are bytes
+            return b""
+        while raw := self._stream.read(_CHUNK):
+            if text := self._decoder.decode(raw):
+                return text.encode()
+        return self._decoder.decode(b"", final=True).encode()

@@ -72,7 +72,8 @@ def open_typed(target: str) -> OpenTarget:
         path = Path(target).expanduser().resolve(strict=True)
         return OpenTarget(os.open(path, _DIRECTORY), PurePosixPath(path))
     except OSError as fault:
-        raise TargetNotAllowed(f"{target!r} cannot be scanned: {_why(fault)}") from fault
+        why = (fault.strerror or str(fault)).lower()
+        raise TargetNotAllowed(f"{target!r} cannot be scanned: {why}") from fault
 
 
 def _plain_absolute(target: str) -> PurePosixPath:

@@ -9,7 +9,7 @@ import os
 import socket
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -69,6 +69,7 @@ class ServerSection(Section):
     api_key: SecretStr | None = Field(
         default=None, description="rs_src_…, or name a file that holds it"
     )
+    api_key_file: Path | None = Field(default=None, description="a file that holds the key")
     source_id: str | None = Field(default=None, description="src_…, checked against the key")
     timeout: Duration = Field(default=timedelta(seconds=30), description="for a reply")
     max_retries: Annotated[int, Field(ge=0, le=20)] = Field(default=3, description="of one call")
@@ -76,6 +77,17 @@ class ServerSection(Section):
     client_cert: Path | None = Field(default=None, description="for mutual TLS")
     client_key: Path | None = Field(default=None, description="for mutual TLS")
     allow_http: bool = Field(default=False, description="plain http beyond this machine")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _key_of_a_file(cls, values: dict[str, Any]) -> dict[str, Any]:
+        name = values.get("api_key_file")
+        if not name or values.get("api_key"):
+            return values
+        try:
+            return {**values, "api_key": Path(name).read_text(encoding="utf-8").strip()}
+        except (OSError, UnicodeDecodeError) as fault:
+            raise ValueError(f"api_key_file {name} cannot be read: {fault}") from fault
 
     @field_validator("base_url")
     @classmethod

@@ -15,7 +15,6 @@ from rediver_agent.errors import ConfigurationError
 from rediver_agent.settings import Settings
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-API_KEY_FILE: Final = "REDIVER_SERVER__API_KEY_FILE"
 
 
 def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
@@ -25,7 +24,6 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     the nearest known one), a value of the wrong kind or settings that contradict each other.
     """
     document: dict[str, Any] = _expanded(_read(path)) if path else {}
-    secrets = _secrets_of_files()
 
     class FromHere(Settings):
         @classmethod
@@ -35,10 +33,9 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
             init_settings: PydanticBaseSettingsSource,
             env_settings: PydanticBaseSettingsSource,
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files: they surprise
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - API_KEY_FILE instead
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - api_key_file instead
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            files = InitSettingsSource(settings_cls, secrets)
-            return init_settings, env_settings, files, InitSettingsSource(settings_cls, document)
+            return init_settings, env_settings, InitSettingsSource(settings_cls, document)
 
     try:
         return FromHere(**(flags or {}))
@@ -85,16 +82,6 @@ def _variable(match: re.Match[str]) -> str:
         raise ConfigurationError(
             f"the configuration uses ${{{match[1]}}}, which is not set in the environment"
         ) from None
-
-
-def _secrets_of_files() -> dict[str, Any]:
-    name = os.environ.get(API_KEY_FILE)
-    if not name:
-        return {}
-    try:
-        return {"server": {"api_key": Path(name).read_text(encoding="utf-8").strip()}}
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{API_KEY_FILE} names {name}, unreadable: {error}") from error
 
 
 def _explained(error: ValidationError, path: Path | None) -> str:

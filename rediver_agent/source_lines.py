@@ -38,10 +38,11 @@ class SourceLines:
             descriptor = self._open(parts)
         except OSError:
             return []
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_FILE_BYTES:
+            os.close(descriptor)
+            return []
         with os.fdopen(descriptor, "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_FILE_BYTES:
-                return []
             return file.read(MAX_FILE_BYTES).decode("utf-8", "replace").splitlines()
 
     def _open(self, parts: tuple[str, ...]) -> int:

@@ -37,7 +37,10 @@ def _text_or_datetime(value: object) -> object:
 
 
 def _in_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as fault:  # the year 1 or 9999, with an offset that leaves it
+        raise ValueError("a time must be one that UTC has too") from fault
 
 
 UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_text_or_datetime), AfterValidator(_in_utc)]

@@ -1,4 +1,4 @@
-"""What a person at the server does, over its public API: command scans, watch them, read findings."""
+"""What a person at the server does, over its API: command scans, watch them, read findings."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final

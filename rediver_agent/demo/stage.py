@@ -22,6 +22,7 @@ from rediver_agent.errors import ConfigurationError
 
 READY_SECONDS: Final = 60.0  # a laptop that has never compiled these modules
 STOP_SECONDS: Final = 30.0
+_HURRIED: Final = {"REDIVER_SERVER_POLL_INTERVAL_SECONDS": "1"}  # nobody wants to watch 30 s
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
 
 
@@ -94,10 +95,9 @@ def _agent_config(directory: Path, app: Path, base_url: str, source: dict[str, A
 async def _running(directory: Path, name: str, *command: str) -> AsyncGenerator[Process]:
     """A program with its output in a log, ended by SIGTERM when the block ends."""
     log = directory / f"{name}.log"
+    env = {**os.environ, "PYTHONUNBUFFERED": "1", **_HURRIED}
     with log.open("wb") as output:
-        process = await anyio.open_process(
-            command, stdout=output, stderr=output, env={**os.environ, "PYTHONUNBUFFERED": "1"}
-        )
+        process = await anyio.open_process(command, stdout=output, stderr=output, env=env)
     try:
         yield process
     finally:

@@ -1,0 +1,55 @@
+"""The text of a SARIF message: written, or by its id from the rule, with its arguments put in."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from rediver_sarif._values import MAX_TEXT, array, table, text, word
+
+_MAX_STRINGS: Final = 200  # templates kept of one rule, and arguments of one message
+_PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{(\d{1,3})\}")
+
+
+def written(message: object) -> str:
+    """The text of a message or of a `multiformatMessageString`, Markdown if there is no other."""
+    forms = table(message)
+    return text(forms.get("text")) or text(forms.get("markdown"))
+
+
+def templates(strings: object) -> dict[str, str]:
+    """The message strings of a rule or a tool component, by their ids."""
+    pairs = list(table(strings).items())[:_MAX_STRINGS]
+    return {word(name): written(form)[:2000] for name, form in pairs if isinstance(form, dict)}
+
+
+def resolved(message: object, *strings: Mapping[str, str]) -> str:
+    """The message with its arguments; "" where it has no text and no template has its id."""
+    about = table(message)
+    arguments = array(about.get("arguments"))[:_MAX_STRINGS]
+    own = written(about)
+    if own:
+        return _filled(own, arguments) if arguments else own
+    name = word(about.get("id"))
+    found = next((known[name] for known in strings if name and name in known), "")
+    return _filled(found, arguments)
+
+
+def _filled(template: str, arguments: list[Any]) -> str:
+    """The template, its `{0}` replaced and its `{{` undone; never longer than a text may be."""
+    parts: list[str] = []
+    length = done = 0
+    for match in _PLACEHOLDER.finditer(template):
+        number = match[1]
+        filling = match[0][0] if number is None else _argument(match[0], int(number), arguments)
+        parts += template[done : match.start()], filling
+        length += match.start() - done + len(filling)
+        done = match.end()
+        if length > MAX_TEXT:
+            break
+    return "".join([*parts, template[done:]])[:MAX_TEXT]
+
+
+def _argument(placeholder: str, number: int, arguments: list[Any]) -> str:
+    if number >= len(arguments):
+        return placeholder
+    return text(arguments[number]) or placeholder

@@ -1,0 +1,205 @@
+"""The first pass over a report: everything but its results, which it only counts.
+
+Tools write the rules that give a result its severity before the results or after them (semgrep),
+so nothing can be said of a result before the whole report was seen. Faults that make a report
+unreadable are all found here, before any finding leaves.
+"""
+
+from collections.abc import Mapping
+from typing import Any, BinaryIO, Final
+
+from rediver_agent import Notice, ReportUnreadable, outline
+from rediver_sarif._message import templates, written
+from rediver_sarif._rule import kept
+from rediver_sarif._run import Component, Run
+from rediver_sarif._store import Store
+from rediver_sarif._values import table, tables, text, word
+
+VERSION: Final = "2.1.0"
+RESULTS: Final = "runs.item.results.item"
+_RUN: Final = "runs.item."
+_MAX_RUNS: Final = 10_000
+_MAX_HELD: Final = 20_000  # in memory of one run: extensions, taxonomies, overrides, bases
+_MAX_COMPLAINTS: Final = 20
+
+_TOOL: Final = ("name", "fullName", "version", "semanticVersion", "guid", "globalMessageStrings")
+_BUILT: Final = frozenset(
+    {
+        "version",
+        *(f"{_RUN}tool.{part}.{key}" for part in ("driver", "extensions.item") for key in _TOOL),
+        *(f"{_RUN}tool.{part}.rules.item" for part in ("driver", "extensions.item")),
+        *(f"{_RUN}taxonomies.item.{key}" for key in ("name", "guid", "taxa.item")),
+        f"{_RUN}invocations.item.executionSuccessful",
+        f"{_RUN}invocations.item.workingDirectory",
+        f"{_RUN}invocations.item.ruleConfigurationOverrides.item",
+        f"{_RUN}invocations.item.toolConfigurationNotifications.item",
+        f"{_RUN}invocations.item.toolExecutionNotifications.item",
+        f"{_RUN}artifacts.item.location",
+        f"{_RUN}logicalLocations.item",
+        f"{_RUN}threadFlowLocations.item",
+        f"{_RUN}originalUriBaseIds",
+        f"{_RUN}columnKind",
+        f"{_RUN}externalPropertyFileReferences",
+    }
+)
+_SEEN: Final = frozenset(
+    {
+        "",
+        "runs",
+        "runs.item",
+        "inlineExternalProperties",
+        f"{_RUN}results",
+        RESULTS,
+        f"{_RUN}tool.extensions.item",
+        f"{_RUN}taxonomies.item",
+        f"{_RUN}invocations.item",
+        f"{_RUN}artifacts.item",
+    }
+)
+
+
+def read_outline(stream: BinaryIO, store: Store) -> "Outline":
+    """The outline of a report. Raises `ReportUnreadable` for what is no SARIF 2.1.0."""
+    found = Outline(store)
+    for path, value in outline(stream, _BUILT, _SEEN):
+        if path == RESULTS:
+            found.runs[-1].results += 1
+        else:
+            found.take(path, value)
+    if found.version is None:
+        raise ReportUnreadable(f"the report names no version: this reads SARIF {VERSION}")
+    if not found.has_runs:
+        raise ReportUnreadable("the report has no `runs`: it is not SARIF, or not a whole one")
+    store.indexed()
+    return found
+
+
+class Outline:
+    """The runs of a report, as they come in."""
+
+    def __init__(self, store: Store) -> None:
+        self.version: str | None = None
+        self.has_runs = False
+        self.runs: list[Run] = []
+        self.inline_properties = False
+        self._store = store
+        self._counts: dict[str, int] = {}  # of the run that is being read
+
+    def take(self, path: str, value: Any) -> None:
+        """One entry of the outline."""
+        match path:
+            case "":
+                if value is not dict:
+                    raise ReportUnreadable("the report is no JSON object: it is not SARIF")
+            case "version":
+                self.version = str(value)
+                if self.version != VERSION:
+                    raise ReportUnreadable(
+                        f"the report is SARIF {word(value) or 'of no version'}; this reads {VERSION}"
+                    )
+            case "runs":
+                self.has_runs = True
+                if value is not list:
+                    raise ReportUnreadable("the `runs` of the report are no list: nothing was run")
+            case "runs.item":
+                _refuse_more(len(self.runs), _MAX_RUNS, "runs")
+                self.runs.append(Run(len(self.runs), self._store, readable=value is dict))
+                self._counts = {}
+            case "inlineExternalProperties":
+                self.inline_properties = value is not type(None)
+            case _:
+                self._take_of_run(self.runs[-1], path.removeprefix(_RUN), value)
+
+    def _take_of_run(self, run: Run, path: str, value: Any) -> None:
+        match path.split("."):
+            case ["results"]:
+                run.results_are = value
+            case ["columnKind"]:
+                run.column_kind = word(value)
+            case ["originalUriBaseIds"]:
+                run.bases = table(value)
+                _refuse_more(len(run.bases), _MAX_HELD, "base ids")
+            case ["externalPropertyFileReferences"]:
+                run.external = table(value)
+            case ["tool", *rest]:
+                self._take_of_tool(run, rest, value)
+            case ["taxonomies", "item"]:
+                _append(run.taxonomies, Component(), "taxonomies")
+            case ["taxonomies", "item", "taxa", "item"]:
+                self._add_part(run, f"taxa {len(run.taxonomies) - 1}", value)
+            case ["taxonomies", "item", key]:
+                run.taxonomies[-1].facts[key] = word(value)
+            case ["invocations", "item", *rest]:
+                self._take_of_invocation(run, rest, value)
+            case ["artifacts", "item"]:
+                self._next("artifacts")
+            case ["artifacts", "item", _]:
+                place = self._counts["artifacts"] - 1
+                self._store.add_part(run.number, "artifacts", place, table(value))
+            case [kind, *_]:
+                self._add_part(run, kind, value)
+            case _:
+                raise AssertionError(path)
+
+    def _take_of_tool(self, run: Run, path: list[str], value: Any) -> None:
+        if path == ["extensions", "item"]:
+            _append(run.components, Component(), "extensions")
+            return
+        number = len(run.components) - 1 if path[0] == "extensions" else 0
+        component = run.components[number]
+        if path[-2:] == ["rules", "item"]:
+            place = self._next(f"rules {number}")
+            self._store.add_rule(run.number, number, place, kept(value))
+        elif path[-1] == "globalMessageStrings":
+            component.strings = templates(value)
+        else:
+            component.facts[path[-1]] = word(value)
+
+    def _take_of_invocation(self, run: Run, path: list[str], value: Any) -> None:
+        match path:
+            case []:
+                self._next("invocations")
+            case ["executionSuccessful"]:
+                run.failed |= value is False
+            case ["workingDirectory"]:
+                _append(run.folders, text(table(value).get("uri"), 4000), "invocations")
+            case ["ruleConfigurationOverrides", _]:
+                number = self._counts["invocations"] - 1
+                _append(run.overrides, (number, table(value)), "rule configurations")
+            case _:
+                self._complain(run, value)
+
+    def _complain(self, run: Run, notification: Any) -> None:
+        """A notification of level warning (the default) or error: something was not looked at."""
+        about = table(notification)
+        if about.get("level", "warning") not in {"warning", "error"}:
+            return
+        run.complaint_count += 1
+        if run.complaint_count <= _MAX_COMPLAINTS:
+            run.complaints.append(_complaint(about))
+
+    def _add_part(self, run: Run, kind: str, value: Any) -> None:
+        self._store.add_part(run.number, kind, self._next(kind), table(value))
+
+    def _next(self, kind: str) -> int:
+        place = self._counts.get(kind, 0)
+        self._counts[kind] = place + 1
+        return place
+
+
+def _complaint(about: Mapping[str, Any]) -> Notice:
+    place = table(next(iter(tables(about.get("locations"), 1)), None))
+    where = table(table(place.get("physicalLocation")).get("artifactLocation"))
+    name = word(table(about.get("descriptor")).get("id"))
+    said = written(about.get("message"))[:1000] or name or "a complaint without words"
+    return Notice("warning", said, word(where.get("uri")) or None)
+
+
+def _append(held: list[Any], value: Any, what: str) -> None:
+    _refuse_more(len(held), _MAX_HELD, what)
+    held.append(value)
+
+
+def _refuse_more(count: int, limit: int, what: str) -> None:
+    if count >= limit:
+        raise ReportUnreadable(f"the report has more than {limit:,} {what}: that is not read")

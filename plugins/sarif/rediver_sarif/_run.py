@@ -1,0 +1,102 @@
+"""What a run says beside its results, as its results need it."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rediver_agent import Notice, ToolInfo
+from rediver_sarif._store import Store
+from rediver_sarif._values import index, table, word
+
+
+@dataclass(slots=True)
+class Component:
+    """A driver, an extension or a taxonomy."""
+
+    facts: dict[str, str] = field(default_factory=dict[str, str])
+    strings: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(slots=True)
+class Run:
+    """One run. Rules, artifacts and what else there may be many of lie in the store."""
+
+    number: int
+    store: Store
+    readable: bool
+    results: int = 0
+    results_are: type[Any] = type(None)
+    column_kind: str = ""
+    bases: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    folders: list[str] = field(default_factory=list[str])
+    external: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    components: list[Component] = field(default_factory=lambda: [Component()])  # the driver first
+    taxonomies: list[Component] = field(default_factory=list[Component])
+    overrides: list[tuple[int, Mapping[str, Any]]] = field(
+        default_factory=list[tuple[int, Mapping[str, Any]]]
+    )
+    failed: bool = False
+    complaints: list[Notice] = field(default_factory=list[Notice])
+    complaint_count: int = 0
+
+    @property
+    def tool(self) -> ToolInfo:
+        facts = self.components[0].facts
+        name = facts.get("name") or facts.get("fullName") or "unknown tool"
+        version = facts.get("version") or facts.get("semanticVersion")
+        return ToolInfo(name=name[:255], version=version or None)
+
+    @property
+    def label(self) -> str:
+        return f"run {self.number + 1} ({self.tool.name})"
+
+    def part(self, kind: str, place: int | None) -> Mapping[str, Any]:
+        """What stands at a place in one of the run's arrays, or an empty object."""
+        return self.store.part(self.number, kind, place) if place is not None else {}
+
+    def component(self, reference: object) -> int | None:
+        """The component that a `toolComponentReference` means: 0 is the driver."""
+        place = index(table(reference).get("index"))
+        return place + 1 if place is not None else _meant(self.components, reference)
+
+    def taxon(self, reference: Mapping[str, Any]) -> str:
+        """`CWE-79` and the like for a reference into a taxonomy; "" for one that names nothing."""
+        about = reference.get("toolComponent")
+        place = index(table(about).get("index"))
+        place = _meant(self.taxonomies, about) if place is None else place
+        known = {} if place is None else dict(enumerate(self.taxonomies)).get(place)
+        entry = self.part(f"taxa {place}", index(reference.get("index")))
+        name = word(table(about).get("name")) or (known.facts.get("name", "") if known else "")
+        number = word(reference.get("id")) or word(entry.get("id"))
+        return number if number.upper().startswith(name.upper()) else f"{name}-{number}"
+
+    def notices(self) -> Iterator[Notice]:
+        """What the run says of itself that whoever reads its findings must know."""
+        if not self.readable:
+            yield Notice("error", f"{self.label} is no object: its results cannot be read")
+        elif "results" in self.external:
+            yield Notice("warning", f"{self.label} keeps results in another file: import that too")
+        elif self.results_are is type(None):
+            yield Notice("warning", f"{self.label} has no results: its tool did not look")
+        elif self.results_are is not list:
+            yield Notice("error", f"the results of {self.label} are no list: none can be read")
+        if self.external and "results" not in self.external:
+            kinds = ", ".join(sorted(map(word, self.external))[:10])
+            yield Notice("info", f"{self.label} keeps {kinds} in another file, which is not read")
+        if self.failed:
+            said = next((notice.message for notice in self.complaints), "it does not say why")
+            yield Notice("error", f"{self.label} says of itself that it failed: {said}")
+        for notice in self.complaints:
+            yield Notice(notice.level, f"{self.tool.name}: {notice.message}", notice.path)
+        if more := self.complaint_count - len(self.complaints):
+            yield Notice("warning", f"{self.label} has {more} more complaints of its tool")
+
+
+def _meant(components: list[Component], reference: object) -> int | None:
+    about = table(reference)
+    name, guid = word(about.get("name")), word(about.get("guid")).lower()
+    for place, component in enumerate(components):
+        facts = component.facts
+        if (guid and guid == facts.get("guid", "").lower()) or (name and name == facts.get("name")):
+            return place
+    return None

@@ -1,0 +1,339 @@
+"""The semgrep plugin without semgrep: how it is found, what it runs, what it makes of a run."""
+
+import json
+import socket
+from pathlib import Path
+
+import anyio
+import pytest
+from pydantic import ValidationError
+
+from rediver_agent import Notice, ReportUnreadable, ToolError, ToolInfo
+from rediver_agent.contract import Finding, FindingType, Severity
+from rediver_agent.testing import (
+    FakeScanContext,
+    Played,
+    check_parser,
+    check_scanner,
+    discovered,
+    parse,
+    scan,
+)
+from rediver_semgrep import Options, Semgrep
+from rediver_semgrep._parse import SemgrepParser
+from rediver_semgrep._rules import require_registry, rules_hash
+
+DATA = Path(__file__).parent / "data"
+APP = (DATA / "app.json").read_bytes()
+RUN = {"report.json": APP, "report.sarif": (DATA / "app.sarif").read_bytes()}
+NO_RESULTS = json.dumps(
+    {
+        "version": "1.180.0",
+        "results": [],
+        "errors": [{"level": "error", "type": "InvalidRuleSchemaError", "message": "no `id`\n> x"}],
+    }
+)
+
+
+def report_of(*results: object, **more: object) -> bytes:
+    return json.dumps({"results": results, "errors": [], **more}).encode()
+
+
+def result(**extra: object) -> dict[str, object]:
+    return {
+        "check_id": "r",
+        "path": "a.py",
+        "start": {"line": 3, "col": 10},
+        "end": {"line": 3, "col": 14},
+        "extra": {"message": "Bad.", "severity": "ERROR", "metadata": {}, **extra},
+    }
+
+
+def findings(report: bytes) -> list[Finding]:
+    return [event for event in parse(SemgrepParser(), report) if isinstance(event, Finding)]
+
+
+def notices(report: bytes) -> list[Notice]:
+    return [event for event in parse(SemgrepParser(), report) if isinstance(event, Notice)]
+
+
+def test_it_is_discovered_by_its_entry_point():
+    scanners, parsers = discovered("semgrep")
+
+    assert [scanner.name for scanner in scanners] == ["semgrep"]
+    assert [parser.format for parser in parsers] == ["semgrep"]
+
+
+def test_it_passes_the_standard_checks(tmp_path):
+    check_scanner(Semgrep(), {"semgrep": Played(files=RUN)}, tmp_path)
+    check_parser(SemgrepParser(), APP)
+
+
+def test_it_runs_this_command_line(tmp_path):
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    ctx = FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)})
+
+    scan(Semgrep(), ctx, rules=[str(rules)], exclude=["**/vendor/**", "*.min.js"])
+
+    work = ctx.work_dir
+    assert ctx.ran == [
+        [
+            *("semgrep", "scan", "--metrics=off", "--verbose", "--no-rewrite-rule-ids"),
+            *("--disable-nosem", "--json", f"--output={work}/report.json"),
+            f"--sarif-output={work}/report.sarif",
+            "--x-ignore-semgrepignore-files",
+            *("--exclude=**/vendor", "--exclude=**/*.min.js"),
+            f"--config={rules}",
+            ".",
+        ]
+    ]
+
+
+def test_the_repositorys_ignore_file_is_read_only_when_the_options_say_so(tmp_path):
+    ctx = FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)})
+
+    scan(Semgrep(), ctx, honour_repository_config=True)
+
+    assert "--x-ignore-semgrepignore-files" not in ctx.ran[0]
+
+
+def test_a_recorded_run_becomes_these_findings(tmp_path):
+    report = scan(Semgrep(), FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)}))
+
+    found = findings(report.path.read_bytes())
+
+    assert [
+        (f.rule_id, f.location.path, f.location.start_line, f.location.start_column, f.severity)
+        for f in found
+        if f.location
+    ] == [
+        ("docker-add-remote", "Dockerfile", 2, 1, "medium"),
+        ("py-flask-sql-taint", "api/app.py", 17, 32, "high"),
+        ("py-eval-call", "api/app.py", 22, 16, "high"),
+        ("py-shell-true", "api/app.py", 28, 12, "medium"),
+        ("py-yaml-unsafe-load", "api/app.py", 33, 12, "high"),
+        ("todo-security", "api/app.py", 37, 7, "info"),
+        ("py-md5", "api/app.py", 38, 12, "info"),
+        ("py-debug-flag", "api/app.py", 42, 5, "medium"),
+        ("py-eval-call", "api/ignored.py", 5, 12, "high"),
+        ("py-eval-call", "api/ignored.py", 9, 12, "high"),
+        ("tf-open-ingress", "infra/main.tf", 8, 3, "high"),
+        ("js-innerhtml", "web/page.js", 2, 1, "medium"),
+        ("js-innerhtml", "web/page.js", 4, 10, "medium"),  # byte 16: two emoji are before it
+        ("js-exec-concat", "web/server.js", 6, 3, "critical"),
+        ("js-eval-call", "web/server.js", 10, 19, "high"),
+        ("js-weak-random", "web/server.js", 14, 19, "low"),
+    ]
+    silenced = [f.location.start_line for f in found if f.suppression and f.location]
+    assert silenced == [5]
+    unsafe = next(f for f in found if f.rule_id == "py-yaml-unsafe-load")
+    assert unsafe.model_dump(exclude_defaults=True, mode="json") == {
+        "type": "vulnerability",
+        "title": "yaml.load without a safe loader builds any object the file names.",
+        "severity": "high",
+        "message": "yaml.load without a safe loader builds any object the file names.",
+        "rule_id": "py-yaml-unsafe-load",
+        "confidence": 90,
+        "location": {
+            "path": "api/app.py",
+            "start_line": 33,
+            "end_line": 33,
+            "start_column": 12,
+            "end_column": 41,
+            "snippet": "    return yaml.load(flask.request.data)",
+        },
+        "vulnerability": {"cwe_ids": ["CWE-502", "CWE-20"]},
+        "remediation": {"fix_code": "yaml.safe_load(flask.request.data)"},
+        "tags": ["security"],
+    }
+
+
+def test_the_report_says_which_rules_were_looked_for(tmp_path):
+    rule = tmp_path / "rule.yml"
+    rule.write_text("rules: []")
+    before = rules_hash([str(rule)])
+    report = scan(
+        Semgrep(), FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)}), rules=[str(rule)]
+    )
+
+    assert report.tool == ToolInfo("semgrep", None, {"rules_hash": before})
+    rule.write_text("rules: [{}]")
+    assert rules_hash([str(rule)]) != before
+    assert rules_hash(["p/python"]) != rules_hash(["p/java"])
+
+
+def test_a_twin_that_tells_of_another_result_silences_nothing(tmp_path):
+    other = json.loads(RUN["report.sarif"])
+    other["runs"][0]["results"] = other["runs"][0]["results"][1:]
+    run = {**RUN, "report.sarif": json.dumps(other)}
+
+    report = scan(Semgrep(), FakeScanContext(tmp_path, {"semgrep": Played(files=run)}))
+
+    found = findings(report.path.read_bytes())
+    assert len(found) == 16
+    assert not any(f.suppression for f in found)
+
+
+@pytest.mark.parametrize("exit_code", [2, 7])
+def test_a_failed_run_without_results_is_an_error_with_semgreps_reason(exit_code, tmp_path):
+    ctx = FakeScanContext(
+        tmp_path, {"semgrep": Played(exit_code, files={"report.json": NO_RESULTS})}
+    )
+
+    with pytest.raises(ToolError, match=f"exit code {exit_code}: InvalidRuleSchemaError: no `id`$"):
+        scan(Semgrep(), ctx)
+
+
+def test_a_failed_run_without_a_report_is_an_error_with_its_last_words(tmp_path):
+    ctx = FakeScanContext(tmp_path, {"semgrep": Played(2, stderr="a\nb\nc\nunknown option")})
+
+    with pytest.raises(ToolError, match="b / c / unknown option"):
+        scan(Semgrep(), ctx)
+
+
+def test_a_failed_run_with_results_is_a_partial_scan(tmp_path):
+    ctx = FakeScanContext(tmp_path, {"semgrep": Played(2, files=RUN)})
+
+    report = scan(Semgrep(), ctx)
+
+    assert [notice.level for notice in report.notices] == ["error"]
+    assert len(findings(report.path.read_bytes())) == 16
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rules": []},
+        {"rules": ["no/such/folder/here.yml"]},
+        {"rules": ["/etc/passwd"]},
+        {"exclude": ["**"]},
+        {"exclude": ["../other"]},
+        {"exclude": ["/anchored"]},
+        {"severity_threshold": "terrible"},
+        {"unknown": 1},
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options):
+    with pytest.raises(ValidationError):
+        Options.model_validate(options)
+
+
+@pytest.mark.parametrize(
+    ("word", "severity"), [("warning", "medium"), ("ERROR", "high"), ("critical", "critical")]
+)
+def test_the_threshold_takes_both_vocabularies(word, severity):
+    assert Options(severity_threshold=word).severity_threshold == severity
+
+
+@pytest.mark.parametrize("rule", ["p/security-audit", "r/python.lang", "auto", "https://x.test/r"])
+def test_registry_rules_fail_fast_where_there_is_no_network(rule):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = unused.getsockname()
+
+    with pytest.raises(ToolError, match=f"{rule} come from the registry.*cannot be reached"):
+        anyio.run(require_registry, [rule], address)
+
+
+def test_rules_of_this_host_ask_no_registry():
+    anyio.run(require_registry, ["starter", "/rules"], ("192.0.2.1", 1))
+
+
+def test_the_placeholder_for_lines_is_never_a_snippet():
+    found = findings(report_of(result(lines="requires login", fingerprint="requires login")))
+
+    assert found[0].location is not None
+    assert found[0].location.snippet is None
+    assert found[0].partial_fingerprints == {}
+
+
+def test_columns_are_code_points_where_the_line_is_told_and_as_they_are_elsewhere():
+    told, untold = findings(report_of(result(lines="# äöü x = eval(y)"), result()))
+
+    assert told.location is not None
+    assert untold.location is not None
+    assert (told.location.start_column, told.location.end_column) == (7, 11)
+    assert (untold.location.start_column, untold.location.end_column) == (10, 14)
+
+
+def test_a_rule_that_finds_credentials_quotes_nothing_of_them():
+    raw = result(
+        message="password hunter2 in the source",
+        lines="p = 'hunter2'",
+        fix="'hunter2'",
+        metadata={"cwe": ["CWE-798: Use of Hard-coded Credentials"]},
+    )
+
+    found = findings(report_of(raw))
+
+    assert found[0].type is FindingType.SECRET
+    assert found[0].secret is not None
+    assert "hunter2" not in found[0].model_dump_json()
+
+
+def test_errors_become_notices_by_their_level():
+    report = report_of(
+        errors=[
+            {"level": "error", "type": "SemgrepError", "message": "no such rule"},
+            {"level": "warn", "type": ["PartialParsing", []], "message": "at b.py:1:\n `x`"}
+            | {"path": "b.py"},
+            {"level": "info", "type": "Note", "message": "fine"},
+            "odd",
+        ]
+    )
+
+    assert notices(report) == [
+        Notice("error", "SemgrepError: no such rule"),
+        Notice("warning", "PartialParsing: at b.py:1:", "b.py"),
+        Notice("info", "Note: fine"),
+        Notice("warning", "None: "),
+    ]
+
+
+def test_files_left_out_are_told_but_for_media_and_what_was_excluded():
+    skipped = [
+        {"path": "huge.py", "reason": "exceeded_size_limit"},
+        {"path": "huge.png", "reason": "exceeded_size_limit"},
+        {"path": "huge.tar.gz", "reason": "exceeded_size_limit"},
+        {"path": "vendor/a.py", "reason": "cli_exclude_flags_match"},
+    ]
+
+    told = notices(report_of(paths={"scanned": [], "skipped": skipped}))
+
+    assert [(notice.level, notice.path) for notice in told] == [("warning", "huge.py")]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        b"{}",
+        b"[]",
+        b'{"results": []}',
+        b'{"results": null, "errors": []}',
+        b'{"results": {}, "errors": []}',
+        b'{"errors": []}',
+    ],
+)
+def test_what_lacks_results_or_errors_is_no_report(report):
+    with pytest.raises(ReportUnreadable):
+        parse(SemgrepParser(), report)
+
+
+def test_an_odd_result_is_told_and_costs_no_other():
+    odd = {**result(), "start": {"line": 0}}
+
+    events = parse(SemgrepParser(), report_of(odd, result(), 7))
+
+    assert [type(event) for event in events] == [Notice, Finding, Notice]
+
+
+def test_severities_of_every_version_have_their_place():
+    words = ["CRITICAL", "HIGH", "ERROR", "MEDIUM", "WARNING", "LOW", "INFO", "INVENTORY", "odd"]
+
+    found = findings(report_of(*(result(severity=word) for word in words)))
+
+    assert [f.severity for f in found] == [
+        *(Severity.CRITICAL, Severity.HIGH, Severity.HIGH, Severity.MEDIUM, Severity.MEDIUM),
+        *(Severity.LOW, Severity.INFO, Severity.INFO, Severity.MEDIUM),
+    ]

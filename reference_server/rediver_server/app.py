@@ -1,0 +1,61 @@
+"""The application factory. Importing this does nothing; every application has its own database."""
+
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from flask import Flask, Response, g, request
+from werkzeug.routing import BaseConverter
+
+from rediver_agent.contract import CONTRACT_VERSION
+from rediver_agent.contract.routes import CONTRACT_HEADER, REQUEST_ID_HEADER
+from rediver_server import (
+    commands_api,
+    errors,
+    findings_api,
+    health_api,
+    heartbeat_api,
+    sources_api,
+)
+from rediver_server.db import Database, utc_now
+from rediver_server.settings import Settings
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class IdConverter(BaseConverter):
+    """What can be an id at all; a path with anything else is not found."""
+
+    regex = r"[A-Za-z0-9_-]{1,100}"
+
+
+def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Flask:
+    """An application over the database of `settings`, which must have the newest schema."""
+    app = Flask(__name__, static_folder=None)
+    app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+    app.config["POLL_INTERVAL_SECONDS"] = settings.poll_interval_seconds
+    app.url_map.converters["id"] = IdConverter
+    app.url_map.merge_slashes = (
+        False  # its redirect would be HTML, and turn some clients' POST to GET
+    )
+    Database(settings.database_url, clock=clock, pool_size=settings.threads).attach(app.extensions)
+    errors.install(app)
+    app.before_request(_name_request)
+    app.after_request(_mark_response)
+    for api in (commands_api, findings_api, health_api, heartbeat_api, sources_api):
+        app.register_blueprint(api.blueprint)
+    return app
+
+
+def _name_request() -> None:
+    named = request.headers.get(REQUEST_ID_HEADER, "")
+    g.request_id = named if _REQUEST_ID.fullmatch(named) else secrets.token_hex(8)
+
+
+def _mark_response(response: Response) -> Response:
+    response.headers[REQUEST_ID_HEADER] = g.request_id
+    response.headers[CONTRACT_HEADER] = CONTRACT_VERSION
+    response.headers["Cache-Control"] = "no-store"  # replies carry keys, commands and findings
+    return response

@@ -1,0 +1,202 @@
+"""`rediver-server`: one sentence on stderr and exit 2 for whatever cannot be done.
+
+With `--json` stdout is one JSON document. Every command brings SQLite's schema up to date first.
+"""
+
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, get_args
+
+import click
+from pydantic import ValidationError
+from pydantic_core import to_json
+from sqlalchemy import or_, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from rediver_server import __version__, schema, serve, sources
+from rediver_server.auth import new_key
+from rediver_server.db import Database, Transaction
+from rediver_server.models import ApiKey, Role, Tenant, new_id
+from rediver_server.settings import Settings
+
+_PEOPLE = click.Choice([role.value for role in Role if role is not Role.SOURCE])
+_SOURCE_TYPES = click.Choice(get_args(sources.SourceCreate.model_fields["type"].annotation))
+
+
+class CannotBeDone(click.ClickException):
+    exit_code = 2
+
+
+def database_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--database-url", help="sqlite:///<file>, or REDIVER_SERVER_DATABASE_URL.")(
+        command
+    )
+
+
+def json_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+@click.group()
+@click.version_option(__version__, prog_name="rediver-server")
+def commands() -> None:
+    """The Rediver reference server."""
+
+
+@commands.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1))
+@database_option
+def serve_command(host: str, port: int, workers: int, database_url: str | None) -> None:
+    """Answer agents and operators until stopped."""
+    settings = _settings(database_url)
+    if workers > 1:
+        raise CannotBeDone("SQLite has one writer: run it with --workers 1")
+    with _database(settings):
+        pass
+    try:
+        listener = serve.listen(host, port)
+    except OSError as fault:
+        raise CannotBeDone(f"cannot listen on {host}:{port}: {fault.strerror}") from fault
+    serve.serve(settings, listener)
+
+
+@commands.command()
+@database_option
+def migrate(database_url: str | None) -> None:
+    """Bring the database to the newest schema."""
+    with _database(_settings(database_url)) as database:
+        click.echo(f"the database is at revision {schema.current_revision(database)}")
+
+
+@commands.group()
+def tenant() -> None:
+    """Tenants: each sees its own and nothing else."""
+
+
+@tenant.command("create")
+@click.argument("name")
+@database_option
+@json_option
+def create_tenant(name: str, database_url: str | None, as_json: bool) -> None:
+    """Make a tenant and a first key with the role admin."""
+    with _database(_settings(database_url)) as database, database.write() as tx:
+        if tx.scalar(select(Tenant).where(Tenant.name == name)) is not None:
+            raise CannotBeDone(f"there is a tenant {name} already; choose another name")
+        now = tx.now
+        row = Tenant(id=new_id("ten"), name=name, created_at=now)
+        tx.add(row)
+        tx.flush()
+        key_row, key = new_key(row.id, Role.ADMIN, now)
+        tx.add(key_row)
+    _print({"tenant_id": row.id, "api_key": key}, as_json)
+
+
+@commands.group()
+def key() -> None:
+    """Keys of people. Those of agents belong to sources."""
+
+
+@key.command("create")
+@click.option("--tenant", "tenant_name", required=True, help="Name or id.")
+@click.option("--role", required=True, type=_PEOPLE)
+@database_option
+@json_option
+def create_key(tenant_name: str, role: str, database_url: str | None, as_json: bool) -> None:
+    """Make a key; it is shown once."""
+    with _database(_settings(database_url)) as database, database.write() as tx:
+        owner = _tenant(tx, tenant_name)
+        row, text = new_key(owner.id, Role(role), tx.now)
+        tx.add(row)
+    _print({"key_id": row.id, "api_key": text}, as_json)
+
+
+@key.command("revoke")
+@click.argument("key_id")
+@database_option
+def revoke_key(key_id: str, database_url: str | None) -> None:
+    """End a key at once."""
+    with _database(_settings(database_url)) as database, database.write() as tx:
+        row = tx.get(ApiKey, key_id)
+        if row is None:
+            raise CannotBeDone(f"there is no key {key_id}")
+        row.revoked_at = row.revoked_at or tx.now
+
+
+@commands.group()
+def source() -> None:
+    """Sources: agents, scanners and collectors."""
+
+
+@source.command("create")
+@click.option("--tenant", "tenant_name", required=True, help="Name or id.")
+@click.option("--name", required=True)
+@click.option("--type", "kind", default="agent", show_default=True, type=_SOURCE_TYPES)
+@database_option
+@json_option
+def create_source(
+    tenant_name: str, name: str, kind: str, database_url: str | None, as_json: bool
+) -> None:
+    """Make a source and its first key; it is shown once."""
+    wanted = sources.SourceCreate.model_validate({"name": name, "type": kind})
+    with _database(_settings(database_url)) as database, database.write() as tx:
+        owner = _tenant(tx, tenant_name)
+        created = sources.create(tx, owner.id, wanted)
+    _print(created, as_json)
+
+
+def _settings(database_url: str | None) -> Settings:
+    return Settings(database_url=database_url) if database_url else Settings()
+
+
+@contextmanager
+def _database(settings: Settings) -> Generator[Database]:
+    """The database with the newest schema. What it refuses is said in one sentence."""
+    try:
+        database = Database(settings.database_url)
+    except OSError as fault:
+        raise CannotBeDone(f"cannot open {settings.database_url}: {fault.strerror}") from fault
+    try:
+        schema.upgrade(database)
+        yield database
+    finally:
+        database.close()
+
+
+def _tenant(tx: Transaction, name: str) -> Tenant:
+    row = tx.scalar(select(Tenant).where(or_(Tenant.id == name, Tenant.name == name)))
+    if row is None:
+        raise CannotBeDone(f"there is no tenant {name}; make it with `tenant create {name}`")
+    return row
+
+
+def _print(document: Mapping[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(to_json(document))
+        return
+    for name, value in document.items():
+        click.echo(f"{name}: {value}")
+
+
+def main() -> None:
+    """The console script."""
+    try:
+        commands.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.Abort:
+        sys.exit(2)
+    except click.ClickException as fault:
+        _complain(fault.format_message())
+    except ValidationError as fault:
+        first = fault.errors(include_url=False)[0]
+        _complain(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+    except SQLAlchemyError as fault:
+        _complain(f"the database cannot be used: {getattr(fault, 'orig', None) or fault}")
+
+
+def _complain(sentence: str) -> None:
+    click.echo(f"rediver-server: {sentence}", err=True)
+    sys.exit(2)

@@ -1,0 +1,65 @@
+"""How commands look: to agents, to operators, and why one still waits."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import select
+
+from rediver_agent.contract import Command as WireCommand
+from rediver_agent.contract import CommandStatus
+from rediver_agent.contract.commands import WaitingReason
+from rediver_server.capabilities import can_do
+from rediver_server.db import Transaction
+from rediver_server.models import Command, CommandEvent, Source
+from rediver_server.sources import status
+
+_FOR_AGENTS: Final = ("id", "type", "priority", "payload", "created_at", "expires_at")
+_OF_AN_EVENT: Final = ("at", "actor", "from_status", "to_status", "attempt", "reason", "data")
+_OF_A_HOLD: Final = ("acknowledged_at", "started_at", "progress")
+
+
+def for_agent(command: Command) -> dict[str, Any]:
+    """What an agent has use for."""
+    return {name: getattr(command, name) for name in _FOR_AGENTS}
+
+
+def event(row: CommandEvent) -> dict[str, Any]:
+    """A line of the audit trail."""
+    return {name: getattr(row, name) for name in _OF_AN_EVENT}
+
+
+def for_operators(tx: Transaction, commands: Sequence[Command]) -> list[dict[str, Any]]:
+    """Whole commands, with the reason why those that are pending wait."""
+    waiting = {command.tenant_id for command in commands if command.status is CommandStatus.PENDING}
+    live = (Source.tenant_id.in_(waiting), Source.deleted_at.is_(None))
+    fleet = tx.scalars(select(Source).where(*live)).all() if waiting else ()
+    return [_whole(command, _waiting_reason(command, fleet, tx.now)) for command in commands]
+
+
+def _whole(command: Command, waiting_reason: WaitingReason | None) -> dict[str, Any]:
+    whole = WireCommand.model_validate(command, from_attributes=True).model_dump(mode="json")
+    whole["waiting_reason"] = waiting_reason
+    if command.status is CommandStatus.PENDING:  # what its last holder did is no news of it
+        whole |= dict.fromkeys(_OF_A_HOLD)
+    return whole
+
+
+def _waiting_reason(
+    command: Command, fleet: Sequence[Source], now: datetime
+) -> WaitingReason | None:
+    if command.status is not CommandStatus.PENDING:
+        return None
+    if command.scheduled_at is not None and command.scheduled_at > now:
+        return WaitingReason.SCHEDULED
+    if command.source_id is not None:
+        able = [source for source in fleet if source.id == command.source_id]
+    else:
+        able = [source for source in fleet if can_do(source, command)]
+    if not able:
+        return WaitingReason.NO_CAPABLE_SOURCE
+    active = [source for source in able if not source.paused]
+    if not active:
+        return WaitingReason.PAUSED
+    awake = any(status(source, now) in ("online", "stale") for source in active)
+    return None if awake else WaitingReason.SOURCE_OFFLINE

@@ -1,0 +1,1 @@
+"""The schema's revisions, inside the package so that an installed wheel has them."""

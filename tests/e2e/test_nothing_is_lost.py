@@ -1,0 +1,133 @@
+"""What an agent has to say survives its own death and the server's, and is counted once."""
+
+import shutil
+import signal
+import sqlite3
+
+from house import alive, wait_for
+from stub_scanner import behave
+
+
+def pids(log):
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def spooled(state, kind="result"):
+    """How many rows of a kind wait in an agent's spool."""
+    with sqlite3.connect(f"file:{state}/spool.sqlite3?mode=ro", uri=True) as spool:
+        query = "SELECT count(*) FROM outbox WHERE ready AND kind = ?"
+        count = spool.execute(query, (kind,)).fetchone()[0]
+    spool.close()
+    return count
+
+
+def scanned_while_the_server_was_down(house, stub_env, tmp_path, findings=3):
+    """A finished scan in the spool of a running agent whose server has been killed."""
+    app = tmp_path / "app"
+    log = behave(app, gate=str(tmp_path / "gate"), findings=findings)
+    agent = house.start_agent(app, env=stub_env)
+    command = house.scan(app)
+    wait_for(lambda: pids(log), "the tool runs")
+    house.running(command)
+    house.server.stop(signal.SIGKILL)
+    (tmp_path / "gate").touch()
+    wait_for(lambda: spooled(tmp_path / "state"), "the result is in the spool")
+    return agent, command
+
+
+def test_a_killed_agent_and_a_dead_server_lose_nothing_between_scan_and_delivery(
+    house, stub_env, tmp_path
+):
+    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent.stop(signal.SIGKILL)
+    assert spooled(tmp_path / "state", "findings") == 1
+
+    house.start_server()
+    house.start_agent(tmp_path / "app", env=stub_env)
+    done = house.outcome(command)
+
+    assert done["status"] == "completed", done
+    assert done["result"]["findings_count"] == 3
+    assert done["attempt"] == 1
+    assert len(pids(tmp_path / "app.pids")) == 1, "the scan was not run again"
+    assert len(house.findings()) == 3
+    wait_for(lambda: not spooled(tmp_path / "state"), "the spool is empty")
+
+
+def test_what_is_sent_twice_is_counted_once(house, stub_env, tmp_path):
+    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent.stop(signal.SIGKILL)
+    shutil.copytree(tmp_path / "state", tmp_path / "twin")  # as if the reply had been lost
+    house.start_server()
+    first = house.start_agent(tmp_path / "app", env=stub_env)
+    house.outcome(command)
+    wait_for(lambda: not spooled(tmp_path / "state"), "the first has delivered")
+    before = house.findings()
+    first.stop()
+
+    house.start_agent(tmp_path / "app", env=stub_env, state="twin")
+    wait_for(lambda: not spooled(tmp_path / "twin"), "the twin has delivered, too")
+
+    after = house.findings()
+    assert [item["occurrence_count"] for item in after] == [1, 1, 1]
+    assert {item["id"] for item in after} == {item["id"] for item in before}
+    _, events = house.call("GET", f"/api/v1/commands/{command}/events")
+    assert sum(event["to_status"] == "completed" for event in events["events"]) == 1
+
+
+def test_an_agent_killed_in_the_middle_of_a_scan_leaves_no_tool_and_is_answered_for(
+    house, stub_env, tmp_path
+):
+    log = behave(tmp_path / "app", gate=str(tmp_path / "gate"))
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    command = house.scan(tmp_path / "app")
+    house.running(command)
+    wait_for(lambda: pids(log), "the tool runs")
+
+    agent.stop(signal.SIGKILL)
+    wait_for(lambda: not any(alive(pid) for pid in pids(log)), "the tool is gone with its agent")
+    (tmp_path / "gate").touch()
+    house.start_agent(tmp_path / "app", env=stub_env)
+
+    done = house.outcome(command)
+    assert (done["status"], done["attempt"]) == ("completed", 2)
+    _, events = house.call("GET", f"/api/v1/commands/{command}/events")
+    assert any("agent_restarted" in str(event) for event in events["events"])
+
+
+def test_a_server_that_is_away_does_not_stop_an_agent(house, stub_env, tmp_path):
+    behave(tmp_path / "app")
+    house.server.stop(signal.SIGKILL)
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    wait_for(lambda: "cannot be reached" in agent.text(), "the agent notices")
+
+    house.start_server()
+
+    assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
+    assert agent.process.poll() is None
+
+
+def test_a_second_agent_on_the_same_state_directory_is_refused(house, stub_env, tmp_path):
+    first = house.start_agent(env=stub_env)
+    wait_for((tmp_path / "state" / "spool.sqlite3").exists, "the first runs")
+
+    second = house.start_agent(env=stub_env)
+
+    assert second.process.wait(60) == 2
+    assert f"another agent (process {first.process.pid})" in second.text()
+    assert "Traceback" not in second.text()
+
+
+def test_a_wrong_key_is_said_and_loses_nothing(house, stub_env, tmp_path):
+    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent.stop(signal.SIGKILL)
+    house.start_server()
+    wrong = house.start_agent(tmp_path / "app", env=stub_env, server={"api_key": "rs_src_wrong"})
+    wait_for(lambda: "check server.api_key" in wrong.text(), "the agent says what to do")
+    wrong.stop()
+    assert "rs_src_wrong" not in wrong.text()
+    assert spooled(tmp_path / "state") == 1
+
+    house.start_agent(tmp_path / "app", env=stub_env)
+
+    assert house.outcome(command)["status"] == "completed"

@@ -1,0 +1,178 @@
+"""A server to test against: its own database, its own clock, and people and agents with keys.
+
+Requests go through the whole application. The clock is the test's: nobody waits for a lease.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from rediver_server.app import create_app
+from rediver_server.cli import commands
+from rediver_server.settings import Settings
+
+EMPTY = "schema.db"
+
+
+class Clock:
+    """Time that passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2026, 1, 16, 10, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def text(self, seconds: float = 0) -> str:
+        """The time in so many seconds, as it is written on the wire."""
+        return (self.now + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+@dataclass
+class Caller:
+    """Somebody with a key."""
+
+    app: Flask
+    key: str
+    id: str = ""
+
+    def call(self, method: str, path: str, body: object = None, **headers: str) -> TestResponse:
+        document = {} if body is None else {"json": body}
+        auth = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.app.test_client().open(
+            f"/api/v1{path}", method=method, headers={**auth, **sent}, **document
+        )
+
+    def ok(self, method: str, path: str, body: object = None) -> Any:
+        """The JSON of a reply that has to be a success."""
+        reply = self.call(method, path, body)
+        assert reply.status_code < 300, reply.text
+        return reply.json
+
+    def refused(self, method: str, path: str, body: object = None) -> tuple[int, str]:
+        """Status and code of a reply that has to be an error."""
+        reply = self.call(method, path, body)
+        assert reply.status_code >= 400, reply.text
+        return reply.status_code, reply.json["error"]["code"]
+
+
+class Agent(Caller):
+    """A source's key, and the calls of CONTRACT section 2."""
+
+    def heartbeat(self, **said: Any) -> Any:
+        return self.ok("POST", "/ingest/heartbeat", {"name": "agent", "status": "running", **said})
+
+    def offered(self, query: str = "") -> list[str]:
+        return [command["id"] for command in self.ok("GET", f"/commands{query}")["commands"]]
+
+    def acknowledge(self, command: str, **said: Any) -> Any:
+        return self.ok("POST", f"/commands/{command}/acknowledge", said)
+
+    def progress(self, command: str, **said: Any) -> Any:
+        return self.ok("POST", f"/commands/{command}/progress", said)
+
+    def report(self, command: str, **said: Any) -> Any:
+        return self.ok("POST", f"/commands/{command}/result", {**RESULT, **said})
+
+
+RESULT = {"status": "completed", "completed_at": "2026-01-16T10:05:00Z"}
+
+
+@dataclass
+class Tenant:
+    """One tenant with its admin; more people and agents on request."""
+
+    server: "Server"
+    id: str
+    admin: Caller
+
+    def member(self, role: str) -> Caller:
+        made = self.server.cli("key", "create", "--tenant", self.id, "--role", role)
+        return Caller(self.server.app, made["api_key"], made["key_id"])
+
+    def agent(self, name: str = "agent", **heartbeat: Any) -> Agent:
+        made = self.admin.ok("POST", "/sources", {"name": name, "type": "agent"})
+        agent = Agent(self.server.app, made["api_key"], made["id"])
+        if heartbeat:
+            agent.heartbeat(**heartbeat)
+        return agent
+
+    def order(self, **order: Any) -> str:
+        """The id of a new command: a semgrep scan unless `order` says otherwise."""
+        scan = {"type": "scan", "payload": {"scanner": "semgrep", "target": "/srv/app"}}
+        return self.admin.ok("POST", "/commands", {**scan, **order})["id"]
+
+    def command(self, command: str) -> Any:
+        return self.admin.ok("GET", f"/commands/{command}")
+
+    def status(self, command: str) -> str:
+        return self.command(command)["status"]
+
+
+@dataclass
+class Server:
+    """The application under test, driven over its HTTP surface and its command line."""
+
+    app: Flask
+    url: str
+    clock: Clock
+    tenants: list[str] = field(default_factory=list)
+
+    def cli(self, *arguments: str) -> Any:
+        done = CliRunner().invoke(commands, [*arguments, "--json", "--database-url", self.url])
+        assert done.exit_code == 0, done.output
+        return json.loads(done.output)
+
+    def tenant(self) -> Tenant:
+        name = f"tenant-{len(self.tenants)}"
+        self.tenants.append(name)
+        made = self.cli("tenant", "create", name)
+        return Tenant(self, made["tenant_id"], Caller(self.app, made["api_key"]))
+
+
+@pytest.fixture(scope="session")
+def schema_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the newest schema and nothing in it, to be copied."""
+    path = tmp_path_factory.mktemp("schema") / EMPTY
+    done = CliRunner().invoke(commands, ["migrate", "--database-url", f"sqlite:///{path}"])
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def start(schema: Path, folder: Path) -> Server:
+    """A new server in `folder`. The caller closes `app.extensions["rediver"]`."""
+    path = folder / "server.db"
+    shutil.copy(schema, path)
+    url = f"sqlite:///{path}"
+    clock = Clock()
+    return Server(create_app(Settings(database_url=url), clock), url, clock)
+
+
+@pytest.fixture
+def server(schema_file: Path, tmp_path: Path) -> Iterator[Server]:
+    started = start(schema_file, tmp_path)
+    yield started
+    started.app.extensions["rediver"].close()
+
+
+@pytest.fixture
+def tenant(server: Server) -> Tenant:
+    return server.tenant()
+
+
+@pytest.fixture
+def clock(server: Server) -> Clock:
+    return server.clock

@@ -1,0 +1,167 @@
+"""The configuration: the origin's three modes, precedence, and one sentence for each mistake."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rediver_agent.durations import format_duration, parse_duration
+from rediver_agent.errors import ConfigurationError
+from rediver_agent.settings_file import load
+
+STANDALONE = """agent:
+  name: standalone-scanner
+  scan_interval: 1h
+  enable_command_polling: false
+
+targets:
+  - /opt/code/project1
+  - /opt/code/project2
+"""
+MANAGED = """agent:
+  name: managed-scanner
+  enable_command_polling: true
+  command_poll_interval: 30s
+
+  # No local targets - all scans are server-initiated
+"""
+HYBRID = """agent:
+  name: hybrid-scanner
+  scan_interval: 24h  # Daily local scans
+  enable_command_polling: true
+  command_poll_interval: 30s
+
+targets:
+  - /opt/code/project1
+
+# Server can also dispatch additional scans on-demand
+"""
+SERVER = "\nserver:\n  base_url: https://rediver.example.com\n  api_key: rs_src_x\n"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch):
+    for name in ("REDIVER_SERVER__API_KEY", "REDIVER_SERVER__API_KEY_FILE", "REDIVER_STATE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def file(tmp_path):
+    def write(text):
+        path = tmp_path / "agent.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_the_three_modes_of_the_origin_document_are_read(file):
+    standalone = load(file(STANDALONE))
+    managed = load(file(MANAGED + SERVER))
+    hybrid = load(file(HYBRID + SERVER))
+
+    assert standalone.agent.scan_interval == timedelta(hours=1)
+    assert standalone.allowed_roots() == ["/opt/code/project1", "/opt/code/project2"]
+    assert managed.agent.command_poll_interval == timedelta(seconds=30)
+    assert managed.allowed_roots() == []
+    assert hybrid.agent.scan_interval == timedelta(days=1)
+
+
+def test_polling_without_a_server_is_refused(file):
+    with pytest.raises(ConfigurationError, match=r"needs server\.base_url"):
+        load(file(MANAGED))
+
+
+def test_without_a_file_the_defaults_hold():
+    settings = load()
+
+    assert settings.agent.max_concurrent == 2
+    assert settings.scanners is None
+    assert "restart" not in settings.security.allowed_command_types
+
+
+def test_the_environment_wins_over_the_file_and_a_flag_over_both(file, monkeypatch):
+    path = file("agent:\n  name: of-the-file\n  verbose: true\n")
+    monkeypatch.setenv("REDIVER_AGENT__NAME", "of-the-environment")
+
+    assert load(path).agent.name == "of-the-environment"
+    assert load(path).agent.verbose is True
+    assert load(path, {"agent": {"name": "of-a-flag"}}).agent.name == "of-a-flag"
+
+
+def test_a_key_can_come_from_a_file_of_its_own(file, tmp_path, monkeypatch):
+    (tmp_path / "key").write_text("rs_src_from_a_file\n")
+    monkeypatch.setenv("REDIVER_SERVER__API_KEY_FILE", str(tmp_path / "key"))
+
+    assert load().server.api_key.get_secret_value() == "rs_src_from_a_file"
+    monkeypatch.setenv("REDIVER_SERVER__API_KEY_FILE", str(tmp_path / "missing"))
+    with pytest.raises(ConfigurationError, match="api_key_file"):
+        load()
+
+
+def test_variables_are_expanded_in_values_and_add_no_keys(file, monkeypatch):
+    monkeypatch.setenv("NAME", "x\nserver:\n  allow_http: true")
+    settings = load(file('agent:\n  name: "a-${NAME}"\n  version: "$HOME and ${}"\n'))
+
+    assert settings.agent.name == "a-x\nserver:\n  allow_http: true"
+    assert settings.agent.version == "$HOME and ${}"
+    assert settings.server.allow_http is False
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("agent:\n  scan_intervall: 1h\n", "did you mean scan_interval?"),
+        ("scanners:\n  - name: semgrep\n    binry: /x\n", "did you mean binary?"),
+        ("servers: {}\n", "did you mean server?"),
+        ("agent: [\n", "line 2"),
+        ("agent:\n\tname: x\n", "line 2"),
+        ("- a\n", "sections"),
+        ("agent:\n  scan_interval: soon\n", "write it like 30s"),
+        ("agent:\n  name: ${NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE"),
+        ("server:\n  base_url: http://rediver.example.com\n", "allow_http"),
+        ("server:\n  base_url: rediver.example.com\n", "https://rediver.example.com"),
+        ("agent:\n  max_concurrent: 0\n", "max_concurrent"),
+        ("!!python/object/apply:os.system ['true']\n", "YAML"),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_names_it(file, text, sentence):
+    with pytest.raises(ConfigurationError) as refused:
+        load(file(text))
+
+    assert sentence in str(refused.value)
+    assert "agent.yaml" in str(refused.value) or "NOT_SET" in str(refused.value)
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path):
+    with pytest.raises(ConfigurationError, match="does not exist"):
+        load(tmp_path / "nowhere.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load(tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost", "http://[::1]:80"])
+def test_plain_http_is_allowed_on_this_machine(file, url):
+    assert load(file(f'server:\n  base_url: "{url}"\n')).server.base_url == url
+
+
+def test_a_key_is_not_in_what_is_shown(file):
+    settings = load(file(SERVER))
+
+    assert "rs_src_x" not in repr(settings)
+    assert "rs_src_x" not in settings.model_dump_json()
+
+
+@given(st.integers(0, 10**7))
+def test_a_duration_is_read_back_as_it_was_written(seconds):
+    duration = timedelta(seconds=seconds)
+
+    assert parse_duration(format_duration(duration)) == duration
+
+
+@pytest.mark.parametrize("text", ["", "1", "-1s", "1x", "1h 30m", "h", "1h30", "1 s", None, True])
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="not a duration"):
+        parse_duration(text)
