@@ -70,7 +70,7 @@ class Job:
     percent: float | None = None
     message: str = ""
     ended: list[Ended] = field(default_factory=list[Ended])
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    scope: anyio.CancelScope | None = None
     cause: Cause | None = None
     watcher: Callable[["Job"], None] | None = None
 
@@ -143,7 +143,7 @@ class Executor:
     def cancel(self, command_id: str, cause: Cause) -> bool:
         """End a job from outside. False if it is not in hand, or is being ended already."""
         job = self._jobs.get(command_id)
-        if job is None or job.cause is not None:
+        if job is None or job.scope is None or job.cause is not None:
             return False
         job.cause = cause
         job.scope.cancel()
@@ -163,6 +163,7 @@ class Executor:
     async def execute(self, job: Job) -> Outcome:
         """Run a job to its outcome and write it. Returns the outcome; raises only cancellation."""
         self._jobs[job.id] = job
+        job.scope = anyio.CancelScope()
         started = self._now()
         outcome = _never_ran()
         try:

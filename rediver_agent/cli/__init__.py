@@ -5,9 +5,10 @@ Exit codes: 0 done or drained, 1 findings at or over `--fail-on`, 2 usage, confi
 tool, a failed or partial scan, 3 third signal. Errors are one sentence on stderr.
 """
 
+import os
 import sys
 from importlib import import_module
-from typing import Final
+from typing import Final, cast
 
 import click
 from typing_extensions import override
@@ -59,9 +60,20 @@ def main() -> None:
     try:
         cli()
     except Exception as fault:
-        # The errors' module costs as much as all of --help, so it is looked at only if it is there.
-        errors = sys.modules.get("rediver_agent.errors")
-        if errors is None or not isinstance(fault, errors.RediverError):
+        if os.environ.get("REDIVER_DEBUG"):
             raise
-        click.echo(f"rediver-agent: {fault}", err=True)
+        click.echo(f"rediver-agent: {_sentence(fault)}", err=True)
         sys.exit(FAILED)
+
+
+def _sentence(fault: Exception) -> str:
+    if isinstance(fault, ExceptionGroup):  # of a task group: its first error says it
+        return _sentence(cast("ExceptionGroup[Exception]", fault).exceptions[0])
+    # The errors' module costs as much as all of --help: whoever raised one has imported it.
+    errors = sys.modules.get("rediver_agent.errors")
+    if errors is not None and isinstance(fault, errors.RediverError):
+        return str(fault)
+    return (
+        f"this is a fault of its own ({type(fault).__name__}: {fault}); please report it, with "
+        "the traceback that REDIVER_DEBUG=1 shows"
+    )

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import anyio
@@ -78,8 +78,10 @@ async def run_scans(
     outcomes: dict[str, Outcome] = {}
 
     async def run(scan: LocalScan) -> None:
-        outcomes[scan.job.id] = await executor.execute(scan.job)
-        finished(scan, outcomes[scan.job.id])
+        outcome = await executor.execute(scan.job)
+        named = {"scanner": scan.scanner, **outcome.metadata}
+        outcomes[scan.job.id] = replace(outcome, metadata=named)
+        finished(scan, outcome)
 
     async with anyio.create_task_group() as tasks:
         for scan in scans:

@@ -28,11 +28,7 @@ def write_reports(
     """
     for outcome in outcomes:
         if outcome.status is not ResultStatus.COMPLETED:
-            name = outcome.metadata.get("scanner")
-            click.echo(
-                f"rediver-agent: {outcome.error}" if name is None else f"{name}: {outcome.error}",
-                err=True,
-            )
+            click.echo(f"{outcome.metadata.get('scanner')}: {outcome.error}", err=True)
     reports = [report for outcome in outcomes for report in outcome.reports]
     with _written(output) as stream:
         if format_name == "json":

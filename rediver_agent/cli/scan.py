@@ -13,6 +13,7 @@ from rediver_agent.cli.progress import scan_display
 from rediver_agent.durations import parse_duration
 from rediver_agent.log import set_up_logging
 from rediver_agent.plugin_manager import load_plugins
+from rediver_agent.policy import open_typed
 from rediver_agent.registry import build_registry
 from rediver_agent.settings_file import load
 
@@ -40,6 +41,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     """
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets(), verbose=settings.agent.verbose)
+    open_typed(str(target)).close()  # a target that is not there is one sentence, not one a scanner
     registry = build_registry(load_plugins())
     names = chosen_scanners(settings, registry, scanners)
     scans = plan(target.absolute(), names, _seconds(timeout))

@@ -15,7 +15,7 @@ from rediver_agent.executor import Outcome
 from rediver_agent.spool import Spool
 
 MOST_ROWS: Final = 200  # more is for `--format json`; the count is always whole
-PLAIN_WIDTH: Final = 160  # of a table that goes to a file or a pipe
+PLAIN_WIDTH: Final = 140  # of a table that goes to a file or a pipe
 STYLES: Final = {
     Severity.CRITICAL: "bold white on red",
     Severity.HIGH: "bold red",
@@ -43,19 +43,19 @@ def write_table(spool: Spool, outcomes: Sequence[Outcome], stream: TextIO) -> No
         console.print(findings_table(worst))
     if counts.total() > len(worst):
         console.print(f"… and {counts.total() - len(worst)} more; --format json prints all")
-    console.print(summary(counts))
+    console.print(_headline(counts, outcomes))
     for outcome in outcomes:
         console.print(_scanner_line(outcome))
 
 
 def findings_table(rows: Iterable[Row]) -> Table:
     """Severity, tool, rule, place, and what it is about."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
     table.add_column("severity", no_wrap=True)
     table.add_column("scanner", no_wrap=True)
     table.add_column("rule", overflow="fold", max_width=36)
     table.add_column("place", overflow="fold", max_width=44)
-    table.add_column("finding", overflow="ellipsis", no_wrap=True)
+    table.add_column("finding", overflow="ellipsis", no_wrap=True, ratio=1)
     for tool, finding in rows:
         table.add_row(
             Text(finding.severity.value, STYLES[finding.severity]),
@@ -105,6 +105,15 @@ def _rank(row: Row) -> tuple[int, str, str, int]:
     tool, finding = row
     line = (finding.location.start_line if finding.location else None) or 0
     return -finding.severity.rank, tool, place(finding).rpartition(":")[0], line
+
+
+def _headline(counts: Counter[Severity], outcomes: Sequence[Outcome]) -> Text:
+    """The summary; with a failed scan it is not left to stand alone, since it proves nothing."""
+    failed = sum(outcome.status is not ResultStatus.COMPLETED for outcome in outcomes)
+    text = summary(counts)
+    if failed:
+        text.append(f"  INCOMPLETE: {failed} of {len(outcomes)} failed", style="bold red")
+    return text
 
 
 def _scanner_line(outcome: Outcome) -> Text:

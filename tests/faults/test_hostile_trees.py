@@ -134,7 +134,9 @@ if "again" not in sys.argv:
     supervisor = str(os.getppid())
     if os.fork() == 0:
         os.setsid()
-        os.execve(sys.executable, [*sys.orig_argv, "again", supervisor], {})
+        if os.fork() == 0:
+            os.execve(sys.executable, [*sys.orig_argv, "again", supervisor], {})
+        os._exit(0)
     here()
     stay()
 here()
@@ -162,7 +164,7 @@ TREES = {
 
 # An agent of its own: a subreaper, as the real one is. Prints how each of its runs ended.
 AGENT = """
-import json, sys
+import json, sys, uuid
 from functools import partial
 from pathlib import Path
 import anyio
@@ -171,7 +173,7 @@ from rediver_agent.process import Order, become_subreaper, run
 async def one(number, argv):
     folder = Path(sys.argv[1])
     order = Order(tuple(argv), {"PATH": "/usr/bin:/bin"}, None,
-        folder / f"{number}.stdout", folder / f"{number}.stderr", f"{folder.name}-{number}")
+        folder / f"{number}.stdout", folder / f"{number}.stderr", uuid.uuid4().hex)
     await run(order, started=lambda _: None, ended=partial(told, number))
 
 def told(number, ended):
@@ -215,10 +217,11 @@ async def test_cancel_ends_every_process_of_the_tree(tree, name):
     assert ended.killed >= (1 if name == "headless" else 2)
 
 
-async def test_who_heeds_sigterm_is_not_waited_for(tree):
+@pytest.mark.parametrize("body", [DAEMON, STOPPED], ids=["daemon", "stopped"])
+async def test_who_heeds_sigterm_is_not_waited_for(tree, body):
     patient = timedelta(hours=1)  # were it waited for, the test would never end
     async with anyio.create_task_group() as group:
-        group.start_soon(lambda: tree.run(*tree.program(DAEMON), grace=patient))
+        group.start_soon(lambda: tree.run(*tree.program(body), grace=patient))
         await tree.stands(2)
         group.cancel_scope.cancel()
 

@@ -6,6 +6,7 @@ place, so a test knows when the tree stands, and afterwards looks each one up by
 
 import os
 import sys
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -44,6 +45,7 @@ class Tree:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.roll = folder / "roll"
+        self.unique = uuid.uuid4().hex
         self.started: list[StartedProcess] = []
         self.ended: list[Ended] = []
 
@@ -60,7 +62,7 @@ class Tree:
             "directory": None,
             "stdout": self.folder / f"{name}.stdout",
             "stderr": self.folder / f"{name}.stderr",
-            "run_id": f"{self.folder.name}-{os.getpid()}-{name}",
+            "run_id": f"{self.unique}-{name}",
         }
         return Order(argv=argv, **(settings | changes))
 

@@ -143,6 +143,58 @@ class Server:
         return Tenant(self, made["tenant_id"], Caller(self.app, made["api_key"]))
 
 
+ASSET = {"id": "a", "type": "repository", "value": "git.example/app"}
+OTHER = {"id": "b", "type": "repository", "value": "git.example/other"}
+MAIN = {"name": "main", "is_default_branch": True}
+SIDE = {"name": "feature", "is_default_branch": False}
+
+
+def finding(fingerprint: str | None, **more: Any) -> dict[str, Any]:
+    known = {"fingerprint": fingerprint} if fingerprint else {}
+    return {"type": "vulnerability", "title": "SQL injection", "severity": "high", **known, **more}
+
+
+class Scans:
+    """Reports of one agent, each with the next minute's timestamp unless it is given."""
+
+    def __init__(self, agent: Agent, clock: Clock) -> None:
+        self.agent, self.clock, self.count = agent, clock, 0
+
+    def body(self, *fingerprints: str, tool: str = "semgrep", **metadata: Any) -> dict[str, Any]:
+        self.count += 1
+        self.clock.advance(60)
+        meta = {"id": f"r-{self.count}", "timestamp": self.clock.text(), **metadata}
+        return {
+            "version": "1.0",
+            "metadata": meta,
+            "tool": {"name": tool},
+            "assets": [ASSET],
+            "findings": [finding(each) for each in fingerprints],
+        }
+
+    def send(self, *fingerprints: str, **metadata: Any) -> tuple[int, int, int, int]:
+        return self.counts(self.body(*fingerprints, **metadata))
+
+    def counts(self, body: dict[str, Any]) -> tuple[int, int, int, int]:
+        """Created, updated, resolved, duplicates."""
+        reply = self.agent.ok("POST", "/ingest/findings", body)
+        assert reply["success"] is True
+        names = ("findings_created", "findings_updated", "findings_resolved", "duplicates_skipped")
+        return tuple(reply[name] for name in names)
+
+    def refused(self, body: dict[str, Any]) -> str:
+        """The field that a report is refused for."""
+        reply = self.agent.call("POST", "/ingest/findings", body)
+        assert reply.status_code == 400, reply.text
+        return reply.json["error"]["details"]["field"]
+
+
+def statuses(tenant: Tenant) -> dict[str, str]:
+    """The status of every finding of a tenant, by fingerprint."""
+    found = tenant.admin.ok("GET", "/findings?limit=100")["findings"]
+    return {row["fingerprint"]: row["status"] for row in found}
+
+
 @pytest.fixture(scope="session")
 def schema_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with the newest schema and nothing in it, to be copied."""

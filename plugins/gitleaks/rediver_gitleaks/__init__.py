@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from rediver_agent import (
     Glob,
-    Notice,
     Parser,
     ScanContext,
     Scanner,
@@ -20,12 +19,15 @@ from rediver_agent import (
     ToolInfo,
     hookimpl,
 )
-from rediver_gitleaks import _history
 from rediver_gitleaks._parse import GitleaksParser
 from rediver_gitleaks._report import complaints, require_leaks
-from rediver_gitleaks._target import ignored_nothing, unguessable, write_config
-
-FOUND = 42  # 1, the default, would also be said for every failure
+from rediver_gitleaks._target import (
+    folder,
+    history,
+    trusted_folder,
+    trusted_history,
+    write_config,
+)
 
 
 class Options(BaseModel, extra="forbid"):
@@ -45,13 +47,44 @@ class Gitleaks(Scanner[Options]):
     options = Options
     environment = {  # noqa: RUF012 - the interface declares it as a ClassVar
         "NO_COLOR": "1",
-        # A repository's own configuration could name programs for fetching what is missing in it.
-        "GIT_ALLOW_PROTOCOL": "",
+        "GIT_ALLOW_PROTOCOL": "",  # what a clone lacks is not fetched by the means that it names
     }
 
     async def probe(self, ctx: ScanContext) -> str:
-        """The version, of `gitleaks version`."""
+        """The version, from `gitleaks version`."""
         done = await ctx.run("gitleaks", "version")
         return done.stdout.read_text(errors="replace").strip()
 
-    async def scan(self, ctx: ScanContext, options: Options) -> ScanReport: ...
+    async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:
+        version = await self.probe(ctx)
+        if options.honour_repository_config:
+            target = await (trusted_history(ctx) if options.history else trusted_folder(ctx))
+        else:
+            target = await (history(ctx) if options.history else folder(ctx))
+        config, report = ctx.work_dir / "config.toml", ctx.work_dir / "report.json"
+        write_config(config, target, options.exclude)
+        done = await ctx.run(
+            *("gitleaks", *target.arguments, f"--config={config}"),
+            *(f"--report-path={report}", "--report-format=json", "--redact"),
+            # 42 for leaks, since 1, the default, is also said for every failure
+            *("--exit-code=42", "--log-level=warn", "--no-banner"),
+            ok={0, 1, 42},
+        )
+        if done.exit_code == 1:
+            await run_sync(require_leaks, report, done)
+        found = ctx.parse(report, "gitleaks").with_tool(ToolInfo("gitleaks", version))
+        for notice in (*target.notices, *complaints(done)):
+            found = found.with_notice(notice)
+        return found
+
+
+@hookimpl
+def rediver_scanners() -> Iterator[Gitleaks]:
+    """The scanner."""
+    yield Gitleaks()
+
+
+@hookimpl
+def rediver_parsers() -> Iterator[Parser]:
+    """The reader of gitleaks' JSON."""
+    yield GitleaksParser()

@@ -5,7 +5,7 @@ a warning, so that it never counts as a full and clean scan.
 """
 
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError
 
@@ -28,7 +28,8 @@ from rediver_agent.contract import (
 )
 from rediver_gitleaks._target import below_target
 
-_MAX_TITLE = 200
+_MAX_TITLE: Final = 200
+_MAX_SNIPPET: Final = 2000
 
 
 class _Leak(BaseModel):
@@ -54,7 +55,7 @@ class GitleaksParser(Parser):
     format = "gitleaks"
 
     def sniff(self, head: bytes) -> bool:
-        """A list of entries. Not `[]`: that could be any tool's, and must be named to be believed."""
+        """A list of entries. Not `[]`, which any tool could have written."""
         return head.lstrip().startswith(b"[") and any(
             all(key in head for key in keys)
             for keys in ((b'"RuleID"', b'"Secret"'), (b'"offender"', b'"rule"'))
@@ -93,8 +94,8 @@ def _finding(raw: object) -> Finding | Notice:
 def _location(leak: _Leak) -> Location:
     return Location(
         path=below_target(leak.file) or None,
-        start_line=leak.start_line,
-        end_line=leak.end_line,
+        start_line=leak.start_line or None,
+        end_line=leak.end_line or None,
         start_column=_column(leak.start_line, leak.start_column),
         end_column=_column(leak.end_line, leak.end_column, 1),
         snippet=_masked(leak),
@@ -110,8 +111,8 @@ def _column(line: int | None, column: int | None, beyond: int = 0) -> int | None
 
 def _masked(leak: _Leak) -> str:
     """The match without the secret; the mark alone where the secret may stand in it otherwise."""
-    decoded = isinstance(leak.tags, list) and any("decode" in str(tag) for tag in leak.tags)
+    decoded = "decoded:" in str(leak.tags)  # then the match has it in another form
     secret = leak.secret.strip()
     if decoded or not secret or secret not in leak.match:
         return MASK
-    return mask(leak.match, leak.secret, secret)
+    return mask(leak.match, leak.secret, secret)[:_MAX_SNIPPET]

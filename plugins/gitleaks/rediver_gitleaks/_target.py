@@ -1,32 +1,70 @@
 """What gitleaks is pointed at, and with which configuration, so that the target cannot hide.
 
-gitleaks reads `.gitleaksignore` of whatever folder it scans, and no flag prevents that. Its entries
-name a file, so they are made to miss: the target is scanned by a name that nobody can guess.
+gitleaks reads the `.gitleaksignore` of whatever folder it is pointed at, and no flag prevents that.
+So a folder is scanned by a name that nobody can guess, which makes the entries of that file miss;
+and a repository's history by way of its git directory, where no such file is.
 """
 
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
-from rediver_agent import ToolError
+from rediver_agent import Notice, ScanContext, ToolError
 
-_HERE: Final = Path("/proc/self/cwd")  # the directory a process runs in: for gitleaks, the target
-_OURS: Final = re.compile(r".*?/rediver-target-[0-9a-f]{32}/")
+LINK: Final = "rediver-target-[0-9a-f]{32}"
+
+_HERE: Final = Path("/proc/self/cwd")  # where a process runs: for gitleaks, the target
+_OURS: Final = re.compile(rf".*?/{LINK}/")
 _TOKENS: Final = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+# What gitleaks gives to `git log` itself, and that git shall run no program that the repository's
+# configuration names for showing changes or signatures.
+_LOG: Final = (
+    "--log-opts=--full-history --all --diff-filter=tuxdb "
+    "--no-ext-diff --no-textconv --no-show-signature"
+)
 
 
-def unguessable(work_dir: Path) -> Path:
-    """A link to the directory that a process runs in. `ToolError` where there is no /proc."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """`arguments` begin gitleaks' command line; `root`, a regex, begins the names of its files."""
+
+    arguments: tuple[str, ...]
+    root: str = "^"
+    base: str = "useDefault = true"
+    notices: tuple[Notice, ...] = ()
+
+
+async def trusted_folder(ctx: ScanContext) -> Target:
+    """The folder, with all that it says about its own scan."""
+    return Target(("dir", "."), base=await _own_base(ctx))
+
+
+async def folder(ctx: ScanContext) -> Target:
+    """The folder, whatever it says. `ToolError` where there is no /proc."""
     if not _HERE.is_dir():
         raise ToolError(
             "a scan that a repository's .gitleaksignore cannot change needs Linux's /proc; set "
             "honour_repository_config: true to scan without it"
         )
-    link = work_dir / f"rediver-target-{token_hex(16)}"
+    link = ctx.work_dir / f"rediver-target-{token_hex(16)}"
     link.symlink_to(_HERE)
-    return link
+    return Target(("dir", f"{link}/.", *_deaf(ctx)), root=f"/{link.name}/")
+
+
+async def trusted_history(ctx: ScanContext) -> Target:
+    """All commits, with all that the checkout says about its own scan."""
+    _, notices = await _repository(ctx)
+    return Target(("git", ".", _LOG), base=await _own_base(ctx), notices=notices)
+
+
+async def history(ctx: ScanContext) -> Target:
+    """All commits, whatever the checkout says. `ToolError` where there is no repository."""
+    git_directory, notices = await _repository(ctx)
+    return Target(("git", git_directory, _LOG, *_deaf(ctx)), notices=notices)
 
 
 def below_target(file: str) -> str:
@@ -34,13 +72,37 @@ def below_target(file: str) -> str:
     return _OURS.sub("", file, count=1)
 
 
-def write_config(path: Path, base: str, exclude: list[str], root: str) -> None:
-    """gitleaks' configuration: `base` extended by globs to leave out, below `root` (a regex)."""
-    text = f"[extend]\n{base}\n"
+def write_config(path: Path, target: Target, exclude: Sequence[str]) -> None:
+    """Write gitleaks' configuration: the target's base, less the globs to leave out."""
+    text = f"[extend]\n{target.base}\n"
     if exclude:
-        paths = [f"{root}(?:.*/)?{_regex(glob)}(?:/|$)" for glob in exclude]
+        paths = [f"{target.root}(?:.*/)?{_regex(glob)}(?:/|$)" for glob in exclude]
         text += f"[[allowlists]]\npaths = {json.dumps(paths)}\n"
     path.write_text(text)
+
+
+def _deaf(ctx: ScanContext) -> tuple[str, str]:
+    return "--ignore-gitleaks-allow", f"--gitleaks-ignore-path={ctx.work_dir}"
+
+
+async def _own_base(ctx: ScanContext) -> str:
+    there = await ctx.run("test", "-f", ".gitleaks.toml", ok={0, 1})
+    return "useDefault = true" if there.exit_code else 'path = ".gitleaks.toml"'
+
+
+async def _repository(ctx: ScanContext) -> tuple[str, tuple[Notice, ...]]:
+    """The git directory: without one, gitleaks would find nothing and end well."""
+    asked = ("--git-dir", "--is-shallow-repository", "--show-prefix")
+    done = await ctx.run("git", "rev-parse", *asked, ok={0, 128})
+    if done.exit_code:
+        raise ToolError(f"{ctx.target} has no history to scan: {done.stderr_tail.strip()}")
+    git_directory, shallow, *prefix = done.stdout.read_text(errors="surrogateescape").splitlines()
+    if any(prefix):
+        raise ToolError(f"{ctx.target} is a folder in a repository; its history is the root's")
+    if shallow == "false":
+        return git_directory, ()
+    cut = "the clone is shallow: older commits are not in it and were not scanned"
+    return git_directory, (Notice("warning", cut),)
 
 
 def _regex(glob: str) -> str:

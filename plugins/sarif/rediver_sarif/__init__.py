@@ -13,7 +13,7 @@ class SarifParser(Parser):
     format = "sarif"
 
     def sniff(self, head: bytes) -> bool:
-        """An object with `runs`, or with the schema of SARIF: of any version, which `parse` names."""
+        """An object with `runs`, or with SARIF's schema. Of any version: `parse` names it."""
         keys = top_level(head)
         return "runs" in keys or "sarif" in str(keys.get("$schema", "")).lower()
 

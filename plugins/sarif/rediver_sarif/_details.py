@@ -50,6 +50,12 @@ def fingerprints(result: Object) -> dict[str, str]:
     return found
 
 
+def fingerprint_labels(result: Object) -> tuple[str, ...]:
+    """`secret`, where the tool's fingerprint is by its name that of a secret."""
+    names = table(result.get("partialFingerprints"))
+    return ("secret",) if any("secret" in name.lower() for name in names) else ()
+
+
 def commit(result: Object) -> dict[str, str]:
     """Of a secret's fingerprints only the commit: others are hashes of the secret, or names."""
     said = word(table(result.get("partialFingerprints")).get("commitSha"))

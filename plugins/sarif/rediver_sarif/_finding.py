@@ -1,7 +1,7 @@
 """From a SARIF result to a finding."""
 
 import re
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from rediver_agent import MASK, severity_from_sarif
@@ -13,7 +13,17 @@ from rediver_sarif._redaction import Redactor
 from rediver_sarif._rule import LEVELS, MAX_TAGS, Rule, Rules
 from rediver_sarif._run import Run
 from rediver_sarif._types import finding_type
-from rediver_sarif._values import array, bag, distinct, index, table, tables, text, word, words
+from rediver_sarif._values import (
+    Object,
+    array,
+    bag,
+    distinct,
+    index,
+    table,
+    tables,
+    text,
+    words,
+)
 from rediver_sarif._weaknesses import cwe_ids, owasp_ids
 
 MAX_LOCATIONS: Final = 100
@@ -22,8 +32,20 @@ _NO_PROBLEMS: Final = frozenset({"pass", "notApplicable", "informational"})
 _CVE: Final = re.compile(r"\bCVE-\d{4}-\d{4,}\b", re.IGNORECASE)
 _NO_RULE: Final = Rule()
 
-Object = Mapping[str, Any]
 Fields = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Case:
+    """One result, and what was found out about it."""
+
+    result: Object
+    properties: Object
+    locations: list[Object]
+    kind: str
+    rule_id: str
+    rule: Rule
+    redactor: Redactor | None = None  # for a secret: nothing of it may leave
 
 
 class Findings:
@@ -45,72 +67,92 @@ class Findings:
         kind = text(result.get("kind")) or "fail"
         if kind in _NO_PROBLEMS or result.get("baselineState") == "absent":
             return None
-        rule_id, known = self._rules.of(result)
-        rule = known or _NO_RULE
-        message = self._said(result.get("message"), rule, None)
-        about = self._about(result, rule_id, rule, message)
-        redactor = None
-        if about["type"] is FindingType.SECRET:
-            redactor = self._redactor(result, rule_id, rule)
-            message = self._said(result.get("message"), rule, redactor)
-        title = details.title(rule, message) or rule_id or f"Finding of {self._tool}"
-        about |= {
-            "title": title,
-            "severity": self._severity(result, kind, rule_id, known),
-            "message": message or rule.description or title,
-            "description": rule.description or None,
-            "rule_id": rule_id or None,
-            "rule_name": rule.name or None,
-            "confidence": rule.confidence,
-            "properties": self._properties(result, kind, masked=redactor is not None),
-        }
-        self._place(about, result, rule, redactor)
-        self._add_what_tools_give(about, result, rule, redactor)
-        return Finding.model_validate(about)
+        rule_id, rule = self._rules.of(result)
+        case = _Case(
+            result=result,
+            properties=table(result.get("properties")),
+            locations=tables(result.get("locations"), MAX_LOCATIONS),
+            kind=kind,
+            rule_id=rule_id,
+            rule=rule or _NO_RULE,
+        )
+        return Finding.model_validate(self._fields(case))
 
-    def _about(self, result: Object, rule_id: str, rule: Rule, message: str) -> Fields:
+    def _fields(self, case: _Case) -> Fields:
+        rule = case.rule
+        message = self._said(case.result.get("message"), case)
+        fields, description = self._about(case, message), rule.description
+        title = details.title(rule, message)
+        if fields["type"] is FindingType.SECRET:
+            case.redactor = redactor = self._redactor(case)
+            message = self._said(case.result.get("message"), case)
+            description, title = redactor(description), redactor(details.title(rule, message))
+        fields["title"] = title = title or case.rule_id or f"Finding of {self._tool}"
+        fields["message"] = message or description or title
+        fields["severity"] = self._severity(case)
+        fields["description"] = description or None
+        fields["rule_id"] = case.rule_id or None
+        fields["rule_name"] = rule.name or None
+        fields["confidence"] = rule.confidence
+        address = self._place(fields, case)
+        if properties := self._properties(case, address):
+            fields["properties"] = properties
+        self._add_what_tools_give(fields, case)
+        return fields
+
+    def _about(self, case: _Case, message: str) -> Fields:
         """What the finding is about: its type, its tags and its CWE, OWASP and CVE numbers."""
-        properties = table(result.get("properties"))
-        tags = words(properties.get("tags"), MAX_TAGS) if properties else []
-        cwes, owasps = list(rule.cwe_ids), list(rule.owasp_ids)
-        if properties or "taxa" in result:
-            taxa = [self._run.taxon(taxon) for taxon in tables(result.get("taxa"), MAX_TAGS)]
-            cwes += cwe_ids([*taxa, *words(properties.get("cwe"), MAX_TAGS), *tags])
-            owasps += owasp_ids(words(properties.get("owasp"), MAX_TAGS))
-        cwes = distinct(cwes or cwe_ids([rule_id, rule.title, message]), MAX_TAGS)
-        cve = _CVE.search(rule_id)
-        kind = finding_type(self._tool, rule_id, (*rule.tags, *tags, rule.name), cwes)
-        about: Fields = {"type": kind, "tags": distinct([*rule.tags, *tags], MAX_TAGS)}
+        rule, tags = case.rule, case.rule.tags
+        cwes, owasps = rule.cwe_ids, rule.owasp_ids
+        if case.properties or "taxa" in case.result:
+            own = words(case.properties.get("tags"), MAX_TAGS)
+            taxa = [self._run.taxon(taxon) for taxon in tables(case.result.get("taxa"), MAX_TAGS)]
+            named = [*taxa, *words(case.properties.get("cwe"), MAX_TAGS), *own]
+            tags = distinct([*tags, *own], MAX_TAGS)
+            cwes = distinct([*cwes, *cwe_ids(named)], MAX_TAGS)
+            owasps = distinct(
+                [*owasps, *owasp_ids(words(case.properties.get("owasp"), MAX_TAGS))], MAX_TAGS
+            )
+        cwes = cwes or distinct(cwe_ids([case.rule_id, rule.title, message]), MAX_TAGS)
+        cve = _CVE.search(case.rule_id)
+        labels = (*tags, rule.name, *details.fingerprint_labels(case.result))
+        kind = finding_type(self._tool, case.rule_id, labels, tuple(cwes))
+        fields: Fields = {"type": kind, "tags": list(tags)}
         if cwes or owasps or cve:
             number = cve[0].upper() if cve else None
-            about["vulnerability"] = {"cve_id": number, "cwe_ids": cwes, "owasp_ids": owasps}
+            fields["vulnerability"] = {
+                "cve_id": number,
+                "cwe_ids": list(cwes),
+                "owasp_ids": list(owasps),
+            }
         if kind is FindingType.MISCONFIGURATION:
-            about["misconfiguration"] = {"policy_id": rule_id or None}
-        return about
+            fields["misconfiguration"] = {"policy_id": case.rule_id or None}
+        return fields
 
-    def _severity(self, result: Object, kind: str, rule_id: str, rule: Rule | None) -> Severity:
-        level = result.get("level")
+    def _severity(self, case: _Case) -> Severity:
+        level = case.result.get("level")
         if not isinstance(level, str) or level not in LEVELS:
-            invocation = index(table(result.get("provenance")).get("invocationIndex"))
-            override = self._rules.level(rule_id, rule, invocation)
-            level = "none" if kind != "fail" else override
-        score = table(result.get("properties")).get("security-severity")
-        if rule is None:
-            return severity_from_sarif(score, level, None)
-        return severity_from_sarif(rule.score if score is None else score, level, rule.level)
+            invocation = index(table(case.result.get("provenance")).get("invocationIndex"))
+            override = self._rules.level(case.rule_id, case.rule, invocation)
+            level = "none" if case.kind != "fail" else override
+        score = case.properties.get("security-severity", case.rule.score)
+        return severity_from_sarif(score, level, case.rule.level)
 
-    def _place(self, about: Fields, result: Object, rule: Rule, redactor: Redactor | None) -> None:
-        """Where it is, what belongs to it, and the way there."""
-        locations = tables(result.get("locations"), MAX_LOCATIONS)
-        main = next((place for place in locations if place.get("physicalLocation")), {})
-        others = [place for place in locations if place is not main]
-        others += tables(result.get("relatedLocations"), MAX_LOCATIONS)
-        if place := self._locations.place(main, masked=redactor is not None):
-            about["location"] = place
-        if others and (related := self._steps(others[:MAX_LOCATIONS], rule, redactor)):
-            about["related_locations"] = related
-        if "codeFlows" in result and (flow := self._steps(self._flow(result), rule, redactor)):
-            about["data_flow"] = flow
+    def _place(self, fields: Fields, case: _Case) -> str | None:
+        """Where it is, what belongs to it, and the way there. Returns the address as written."""
+        main = next((place for place in case.locations if "physicalLocation" in place), None)
+        others = [place for place in case.locations if place is not main]
+        others += tables(case.result.get("relatedLocations"), MAX_LOCATIONS)
+        if others and (related := self._steps(others[:MAX_LOCATIONS], case)):
+            fields["related_locations"] = related
+        if "codeFlows" in case.result and (flow := self._steps(self._flow(case.result), case)):
+            fields["data_flow"] = flow
+        if main is None:
+            return None
+        place, address = self._locations.place(main, masked=case.redactor is not None)
+        if place:
+            fields["location"] = place
+        return address
 
     def _flow(self, result: Object) -> list[Object]:
         """The locations of the first code flow that has any: others are other ways to the same."""
@@ -129,60 +171,62 @@ class Findings:
             return step
         return self._run.part("threadFlowLocations", index(step.get("index")))
 
-    def _steps(self, places: list[Object], rule: Rule, redactor: Redactor | None) -> list[Fields]:
+    def _steps(self, places: list[Object], case: _Case) -> list[Fields]:
         steps: list[Fields] = []
         for place in places:
-            step = self._locations.place(place, masked=redactor is not None)
-            if said := self._said(place.get("message"), rule, redactor):
+            step, _ = self._locations.place(place, masked=case.redactor is not None)
+            if said := self._said(place.get("message"), case):
                 step["message"] = said
             if step:
                 steps.append(step)
         return steps
 
-    def _said(self, message: object, rule: Rule, redactor: Redactor | None) -> str:
-        """A message's text; for a secret with nothing of it, its arguments neither."""
+    def _said(self, message: object, case: _Case) -> str:
+        """A message's text; for a secret with nothing of it, nor of its arguments."""
         if not message:
             return ""
-        if redactor is None:
-            return resolved(message, rule.messages, *self._strings)
+        if case.redactor is None:
+            return resolved(message, case.rule.messages, *self._strings)
         said = dict(table(message))
-        said["arguments"] = [MASK] * len(array(said.get("arguments"))[:MAX_TAGS])
-        return redactor(resolved(said, rule.messages, *self._strings))
+        said["arguments"] = [MASK] * len(array(said.get("arguments")))
+        return case.redactor(resolved(said, case.rule.messages, *self._strings))
 
-    def _redactor(self, result: Object, rule_id: str, rule: Rule) -> Redactor:
-        places = tables(result.get("locations"), MAX_LOCATIONS)
-        paths = [self._locations.place(place, masked=True).get("path", "") for place in places]
-        said = (rule_id, rule.name, rule.title, rule.description, rule.help_uri, self._tool)
-        return Redactor(result, [*said, *paths, *details.commit(result).values()])
+    def _redactor(self, case: _Case) -> Redactor:
+        rule = case.rule
+        said = (case.rule_id, rule.name, rule.title, rule.help_uri, self._tool)
+        places = (self._locations.place(place, masked=True)[0] for place in case.locations)
+        paths = [str(place.get("path", "")) for place in places]
+        return Redactor(case.result, [*said, *paths, *details.commit(case.result).values()])
 
-    def _add_what_tools_give(
-        self, about: Fields, result: Object, rule: Rule, redactor: Redactor | None
-    ) -> None:
-        about["suppression"] = details.suppression(result.get("suppressions"), redactor)
-        if redactor:
-            about["partial_fingerprints"] = details.commit(result)
-            about["references"] = [rule.help_uri] if rule.help_uri else []
-            about["tags"] = [redactor(tag) for tag in about["tags"]]
-            about["secret"] = {"secret_type": about["rule_id"], "masked_value": MASK}
-            return
-        about["partial_fingerprints"] = details.fingerprints(result)
-        about["references"] = details.references(result, rule)
-        about["remediation"] = details.remediation(result.get("fixes"))
-
-    def _properties(self, result: Object, kind: str, *, masked: bool) -> Fields:
+    def _properties(self, case: _Case, address: str | None) -> Fields:
         """The tool's own properties (not those of a secret), and what else SARIF says."""
-        main = next(iter(tables(result.get("locations"), 1)), {})
-        logical = self._locations.logical(main) if "logicalLocations" in main else None
-        said = {
-            "kind": kind if kind != "fail" else None,
-            "baselineState": word(result.get("baselineState")),
-            "rank": result.get("rank"),
-            "tool": self._tool if self._several else None,
-            "uri": self._locations.address(main) if main else None,
-            "logicalLocation": logical,
-        }
-        kept = dict(table(result.get("properties"))) if not masked else {}
-        kept.pop("tags", None)
-        if said := {key: value for key, value in said.items() if value}:
-            kept["sarif"] = said
-        return bag(kept) if kept else {}
+        said: Fields = {}
+        if case.kind != "fail":
+            said["kind"] = case.kind
+        if self._several:
+            said["tool"] = self._tool
+        if address:
+            said["uri"] = address
+        for key in ("baselineState", "rank"):
+            if key in case.result:
+                said[key] = bag(case.result[key])
+        if logical := self._locations.logical(case.locations):
+            said["logicalLocation"] = logical
+        own: Fields = bag(case.properties) if case.redactor is None else {}
+        own.pop("tags", None)
+        return {**own, "sarif": said} if said else own
+
+    def _add_what_tools_give(self, fields: Fields, case: _Case) -> None:
+        result, redactor = case.result, case.redactor
+        if "suppressions" in result:
+            fields["suppression"] = details.suppression(result["suppressions"], redactor)
+        if redactor:
+            fields["partial_fingerprints"] = details.commit(result)
+            fields["references"] = [case.rule.help_uri] if case.rule.help_uri else []
+            fields["tags"] = [redactor(tag) for tag in fields["tags"]]
+            fields["secret"] = {"secret_type": case.rule_id or None, "masked_value": MASK}
+            return
+        fields["partial_fingerprints"] = details.fingerprints(result)
+        fields["references"] = details.references(result, case.rule)
+        if "fixes" in result:
+            fields["remediation"] = details.remediation(result["fixes"])

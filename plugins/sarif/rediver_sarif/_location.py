@@ -1,13 +1,13 @@
 """Places in files: SARIF locations as the contract's, columns in code points from 1."""
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from rediver_agent import MASK
 from rediver_sarif._run import Run
 from rediver_sarif._uri import Paths
-from rediver_sarif._values import count, table, tables, text, word
+from rediver_sarif._values import Object, count, index, table, tables, text, word
 
+_NAMES: Final = ("fullyQualifiedName", "name")
 _NO_SNIPPETS: Final = frozenset({"", "requires login"})  # the second is semgrep's, logged out
 
 
@@ -24,16 +24,16 @@ class Locations:
         elif not run.column_kind and "semgrep" in run.tool.name.lower():
             self._unit = ("utf-8", 1)  # it counts bytes, and does not say so
 
-    def place(self, location: Mapping[str, Any], *, masked: bool) -> dict[str, Any]:
-        """The contract's fields for a location: those that it has.
+    def place(self, location: Object, *, masked: bool) -> tuple[dict[str, Any], str | None]:
+        """The contract's fields for a location, and its address where the path does not say all.
 
         `masked` is for secrets: of a snippet nothing is left but the mark.
         """
         physical = table(location.get("physicalLocation"))
         if not physical:
-            return {}
+            return {}, None
         found: dict[str, Any] = {}
-        path = self._paths.of(physical.get("artifactLocation")).path
+        path, address = self._paths.of(physical.get("artifactLocation"))
         if path is not None:
             found["path"] = path
         region = table(physical.get("region"))
@@ -45,29 +45,19 @@ class Locations:
             if self._unit and start is not None and not snippet.isascii():
                 _count_code_points(found, snippet.split("\n"), self._unit)
             found["snippet"] = MASK if masked else snippet
-        return found
+        return found, address
 
-    def step(self, location: Mapping[str, Any], message: str, *, masked: bool) -> dict[str, Any]:
-        """A location that says something: a related one, or a step of a flow."""
-        found = self.place(location, masked=masked)
-        return {**found, "message": message} if message else found
-
-    def address(self, location: Mapping[str, Any]) -> str | None:
-        """The address as it was written, where the path does not say all of it."""
-        physical = table(location.get("physicalLocation"))
-        return self._paths.of(physical.get("artifactLocation")).address
-
-    def logical(self, location: Mapping[str, Any]) -> str:
-        """The name of the function, type or resource, "" where none is given."""
-        for about in tables(location.get("logicalLocations"), 1):
-            known = self._run.part("logicalLocations", about.get("index"))
-            for key in ("fullyQualifiedName", "name"):
-                if name := word(about.get(key)) or word(known.get(key)):
-                    return name
+    def logical(self, locations: list[Object]) -> str:
+        """The name of the function, type or resource that is meant, "" where none is given."""
+        for location in locations[:1]:
+            for about in tables(location.get("logicalLocations"), 1):
+                known = self._run.part("logicalLocations", index(about.get("index")))
+                names = [word(one.get(key)) for key in _NAMES for one in (about, known)]
+                return next(filter(None, names), "")
         return ""
 
 
-def _lines(region: Mapping[str, Any], start: int) -> dict[str, int]:
+def _lines(region: Object, start: int) -> dict[str, int]:
     """The region's lines and columns, without an end that lies before its start."""
     found = {"start_line": start}
     first, last = count(region.get("startColumn")), count(region.get("endColumn"))
@@ -83,7 +73,7 @@ def _lines(region: Mapping[str, Any], start: int) -> dict[str, int]:
     return found
 
 
-def _snippet(region: Mapping[str, Any], physical: Mapping[str, Any], start: int | None) -> str:
+def _snippet(region: Object, physical: Object, start: int | None) -> str:
     """The text of the region; cut from the lines around it where it has none of its own."""
     own = text(table(region.get("snippet")).get("text"))
     if own.strip() not in _NO_SNIPPETS:

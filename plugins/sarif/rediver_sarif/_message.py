@@ -10,19 +10,19 @@ _MAX_STRINGS: Final = 200  # templates kept of one rule, and arguments of one me
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{(\d{1,3})\}")
 
 
-def written(message: object) -> str:
+def written(message: Any) -> str:
     """The text of a message or of a `multiformatMessageString`, Markdown if there is no other."""
     forms = table(message)
     return text(forms.get("text")) or text(forms.get("markdown"))
 
 
-def templates(strings: object) -> dict[str, str]:
+def templates(strings: Any) -> dict[str, str]:
     """The message strings of a rule or a tool component, by their ids."""
     pairs = list(table(strings).items())[:_MAX_STRINGS]
     return {word(name): written(form)[:2000] for name, form in pairs if isinstance(form, dict)}
 
 
-def resolved(message: object, *strings: Mapping[str, str]) -> str:
+def resolved(message: Any, *strings: Mapping[str, str]) -> str:
     """The message with its arguments; "" where it has no text and no template has its id."""
     about = table(message)
     arguments = array(about.get("arguments"))[:_MAX_STRINGS]

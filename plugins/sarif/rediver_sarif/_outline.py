@@ -17,10 +17,12 @@ from rediver_sarif._values import table, tables, text, word
 
 VERSION: Final = "2.1.0"
 RESULTS: Final = "runs.item.results.item"
+_INLINE: Final = "inlineExternalProperties.item.results.item"
 _RUN: Final = "runs.item."
 _MAX_RUNS: Final = 10_000
 _MAX_HELD: Final = 20_000  # in memory of one run: extensions, taxonomies, overrides, bases
 _MAX_COMPLAINTS: Final = 20
+_MAX_SAID: Final = 300
 
 _TOOL: Final = ("name", "fullName", "version", "semanticVersion", "guid", "globalMessageStrings")
 _BUILT: Final = frozenset(
@@ -47,7 +49,7 @@ _SEEN: Final = frozenset(
         "",
         "runs",
         "runs.item",
-        "inlineExternalProperties",
+        _INLINE,
         f"{_RUN}results",
         RESULTS,
         f"{_RUN}tool.extensions.item",
@@ -81,7 +83,7 @@ class Outline:
         self.version: str | None = None
         self.has_runs = False
         self.runs: list[Run] = []
-        self.inline_properties = False
+        self.inline_results = 0
         self._store = store
         self._counts: dict[str, int] = {}  # of the run that is being read
 
@@ -94,9 +96,8 @@ class Outline:
             case "version":
                 self.version = str(value)
                 if self.version != VERSION:
-                    raise ReportUnreadable(
-                        f"the report is SARIF {word(value) or 'of no version'}; this reads {VERSION}"
-                    )
+                    said = word(value) or "of no version"
+                    raise ReportUnreadable(f"the report is SARIF {said}; this reads {VERSION}")
             case "runs":
                 self.has_runs = True
                 if value is not list:
@@ -105,8 +106,8 @@ class Outline:
                 _refuse_more(len(self.runs), _MAX_RUNS, "runs")
                 self.runs.append(Run(len(self.runs), self._store, readable=value is dict))
                 self._counts = {}
-            case "inlineExternalProperties":
-                self.inline_properties = value is not type(None)
+            case "inlineExternalProperties.item.results.item":  # _INLINE
+                self.inline_results += 1
             case _:
                 self._take_of_run(self.runs[-1], path.removeprefix(_RUN), value)
 
@@ -123,12 +124,8 @@ class Outline:
                 run.external = table(value)
             case ["tool", *rest]:
                 self._take_of_tool(run, rest, value)
-            case ["taxonomies", "item"]:
-                _append(run.taxonomies, Component(), "taxonomies")
-            case ["taxonomies", "item", "taxa", "item"]:
-                self._add_part(run, f"taxa {len(run.taxonomies) - 1}", value)
-            case ["taxonomies", "item", key]:
-                run.taxonomies[-1].facts[key] = word(value)
+            case ["taxonomies", _, *rest]:
+                self._take_of_taxonomy(run, rest, value)
             case ["invocations", "item", *rest]:
                 self._take_of_invocation(run, rest, value)
             case ["artifacts", "item"]:
@@ -136,10 +133,8 @@ class Outline:
             case ["artifacts", "item", _]:
                 place = self._counts["artifacts"] - 1
                 self._store.add_part(run.number, "artifacts", place, table(value))
-            case [kind, *_]:
-                self._add_part(run, kind, value)
-            case _:
-                raise AssertionError(path)
+            case kinds:
+                self._add_part(run, kinds[0], value)
 
     def _take_of_tool(self, run: Run, path: list[str], value: Any) -> None:
         if path == ["extensions", "item"]:
@@ -154,6 +149,14 @@ class Outline:
             component.strings = templates(value)
         else:
             component.facts[path[-1]] = word(value)
+
+    def _take_of_taxonomy(self, run: Run, path: list[str], value: Any) -> None:
+        if not path:
+            _append(run.taxonomies, Component(), "taxonomies")
+        elif path == ["taxa", "item"]:
+            self._add_part(run, f"taxa {len(run.taxonomies) - 1}", value)
+        else:
+            run.taxonomies[-1].facts[path[0]] = word(value)
 
     def _take_of_invocation(self, run: Run, path: list[str], value: Any) -> None:
         match path:
@@ -190,9 +193,11 @@ class Outline:
 def _complaint(about: Mapping[str, Any]) -> Notice:
     place = table(next(iter(tables(about.get("locations"), 1)), None))
     where = table(table(place.get("physicalLocation")).get("artifactLocation"))
-    name = word(table(about.get("descriptor")).get("id"))
-    said = written(about.get("message"))[:1000] or name or "a complaint without words"
-    return Notice("warning", said, word(where.get("uri")) or None)
+    message = table(about.get("message"))
+    # Its first line: semgrep goes on with the source, and that may hold a secret.
+    said = written(message).strip().partition("\n")[0][:_MAX_SAID]
+    said = said or word(message.get("id")) or word(table(about.get("descriptor")).get("id"))
+    return Notice("warning", said or "something went wrong", word(where.get("uri")) or None)
 
 
 def _append(held: list[Any], value: Any, what: str) -> None:

@@ -18,6 +18,7 @@ from rediver_sarif._finding import Findings
 from rediver_sarif._outline import RESULTS, Outline, read_outline
 from rediver_sarif._run import Run
 from rediver_sarif._store import Store
+from rediver_sarif._values import table
 
 _NOT_READ: Final = object()
 
@@ -31,15 +32,15 @@ def parse(stream: BinaryIO) -> Generator[ParseEvent]:
             yield from _of_runs(outline, items(stream, RESULTS))
     except sqlite3.Error as fault:
         raise ReportUnreadable(
-            f"the temporary file for the report's rules cannot be written ({fault}): is TMPDIR full?"
+            f"the report's rules cannot be kept in a temporary file: {fault}; is TMPDIR full?"
         ) from fault
 
 
 def _of_document(outline: Outline) -> Iterator[Notice]:
     if not outline.runs:
         yield Notice("warning", "the report has no runs: nothing says that a tool looked")
-    if outline.inline_properties:
-        yield Notice("warning", "the report has inline external properties, which are not read")
+    if outline.inline_results:
+        yield Notice("warning", f"{outline.inline_results} inline external results are not read")
 
 
 def _of_runs(outline: Outline, results: Iterator[Any]) -> Iterator[ParseEvent]:
@@ -58,7 +59,7 @@ def _of_run(run: Run, findings: Findings, results: Iterator[Any]) -> Iterator[Pa
     unreadable, first = 0, 0
     for number, result in enumerate(results, 1):
         try:
-            finding = findings.of(result) if isinstance(result, dict) else _NOT_READ
+            finding = findings.of(table(result)) if isinstance(result, dict) else _NOT_READ
         except ValidationError:
             finding = _NOT_READ
         if isinstance(finding, Finding):

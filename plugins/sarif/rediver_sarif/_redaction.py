@@ -2,8 +2,8 @@
 
 A SARIF result does not say which of its texts is the secret. So nothing of a snippet is believed to
 be harmless, and neither is what looks like a secret in a message: what is quoted, what is assigned,
-and long runs of letters and digits. Only what the rule's own text, the path or the commit say as
-well is left standing.
+and long runs of letters and digits. Only what the rule's name, the path or the commit say as well
+is left standing. The rule's description is not believed either: trivy writes the line into it.
 """
 
 import re
@@ -14,14 +14,15 @@ from rediver_agent import MASK, mask
 from rediver_sarif._values import array, table, text
 
 _MAX_PIECES: Final = 500
+_MAX_DEPTH: Final = 12
 _SPLIT: Final = re.compile(r"[\s\"'`=:,;()<>{}\[\]]+")
 _SUSPECTS: Final = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         r"(?<=['\"`])[^'\"`\n]+(?=['\"`])",
         r"(?<==)\s*[^\s,;]+",
-        r"(?<=passwd:)\s*\S+|(?<=password:)\s*\S+|(?<=secret:)\s*\S+|(?<=token:)\s*\S+|(?<=key:)\s*\S+",
-        r"(?=[\w+/=.~-]*\d)(?=[\w+/=.~-]*[a-z])[\w+/=.~-]{16,}",
+        r"(?:(?<=passwd:)|(?<=password:)|(?<=secret:)|(?<=token:)|(?<=key:))\s*\S+",
+        r"(?=[\w+/=.~-]*\d)(?=[\w+/=.~-]*[a-z])[\w+/=.~-]{15,}[\w+/=]",
     )
 )
 
@@ -42,23 +43,25 @@ class Redactor:
 
     def _unless_known(self, match: re.Match[str]) -> str:
         found = match[0].strip()
-        return match[0] if MASK in found or found in self._known else MASK
+        return match[0] if set(found) <= {"*"} or found in self._known else MASK
 
     def _pieces_of(self, result: object) -> Iterator[str]:
-        for snippet in _snippets(result, 12):
+        for snippet in _snippets(result, _MAX_DEPTH):
             yield from (line for line in (snippet, *snippet.split("\n")) if len(line.strip()) > 3)
             for piece in _SPLIT.split(snippet):
                 if len(piece) > 4 and piece not in self._known:
                     yield piece
 
 
-def _snippets(value: object, depth: int) -> Iterator[str]:
-    """Every text of a snippet, wherever in the result it stands."""
-    for item in array(value) if depth else []:
+def _snippets(value: Any, depth: int) -> Iterator[str]:
+    """Every text that is source, wherever in the result it stands."""
+    if not depth:
+        return
+    for item in array(value):
         yield from _snippets(item, depth - 1)
-    for key, item in table(value).items() if depth else []:
+    for key, item in table(value).items():
         if key in {"snippet", "insertedContent"}:
-            about: dict[str, Any] = dict(table(item))
-            yield from filter(None, (text(about.get("text")).strip(),))
+            if said := text(table(item).get("text")).strip():
+                yield said
         else:
             yield from _snippets(item, depth - 1)

@@ -90,11 +90,11 @@ class Rules:
         rule = self._found(rule_id, place, word(reference.get("guid")).lower(), component)
         return rule_id or (rule.id if rule else ""), rule
 
-    def level(self, rule_id: str, rule: Rule | None, invocation: int | None) -> str | None:
+    def level(self, rule_id: str, rule: Rule, invocation: int | None) -> str | None:
         """The level that an invocation's configuration gave the rule."""
         if not self._levels:
             return None
-        keys: list[int | str] = [rule.key] if rule else []
+        keys: list[int | str] = [rule.key]
         return next(
             (
                 self._levels[invocation, key]

@@ -25,7 +25,7 @@ class Run:
     store: Store
     readable: bool
     results: int = 0
-    results_are: type[Any] = type(None)
+    results_are: type[Any] | None = None
     column_kind: str = ""
     bases: Mapping[str, Any] = field(default_factory=dict[str, Any])
     folders: list[str] = field(default_factory=list[str])
@@ -64,9 +64,10 @@ class Run:
         about = reference.get("toolComponent")
         place = index(table(about).get("index"))
         place = _meant(self.taxonomies, about) if place is None else place
-        known = {} if place is None else dict(enumerate(self.taxonomies)).get(place)
         entry = self.part(f"taxa {place}", index(reference.get("index")))
-        name = word(table(about).get("name")) or (known.facts.get("name", "") if known else "")
+        name = word(table(about).get("name"))
+        if not name and place is not None and place < len(self.taxonomies):
+            name = self.taxonomies[place].facts.get("name", "")
         number = word(reference.get("id")) or word(entry.get("id"))
         return number if number.upper().startswith(name.upper()) else f"{name}-{number}"
 
@@ -76,7 +77,7 @@ class Run:
             yield Notice("error", f"{self.label} is no object: its results cannot be read")
         elif "results" in self.external:
             yield Notice("warning", f"{self.label} keeps results in another file: import that too")
-        elif self.results_are is type(None):
+        elif self.results_are in {None, type(None)}:
             yield Notice("warning", f"{self.label} has no results: its tool did not look")
         elif self.results_are is not list:
             yield Notice("error", f"the results of {self.label} are no list: none can be read")

@@ -74,8 +74,6 @@ class Store:
         return json.loads(row[0]) if row else {}
 
     def _rule(self, where: str, *values: int | str) -> tuple[int, Body] | None:
-        row = self._db.execute(
-            f"SELECT key, body FROM rule WHERE run = ? AND {where} ORDER BY component, place LIMIT 1",  # noqa: S608 - `where` is one of the texts above
-            values,
-        ).fetchone()
+        query = f"SELECT key, body FROM rule WHERE run = ? AND {where} ORDER BY component, place"  # noqa: S608 - one of the texts above
+        row = self._db.execute(query, values).fetchone()
         return (row[0], json.loads(row[1])) if row else None

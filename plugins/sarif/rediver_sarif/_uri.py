@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from rediver_sarif._values import index, table, text
 
 MAX_URI: Final = 4000
+_PLAIN: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*")  # nothing to resolve in it
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 _DRIVE: Final = re.compile(r"[A-Za-z]:/")
 _SOURCE_ROOTS: Final = frozenset({"SRCROOT", "SOURCEROOT"})
@@ -46,6 +47,8 @@ class Paths:
         if not where.get("uri") and (place := index(where.get("index"))) is not None:
             where = self._artifact(place)
         uri, base = text(where.get("uri"), MAX_URI), text(where.get("uriBaseId"), MAX_URI)
+        if base not in self._bases and _PLAIN.fullmatch(uri):
+            return Place(uri)
         return self._place(uri, base)
 
     def _resolved(self, uri: str, base: str) -> Place:
