@@ -11,7 +11,7 @@ PIP := --disable-pip-version-check --quiet
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 OURS := rediver-agent rediver-server $(foreach plugin,$(wildcard plugins/*),rediver-$(notdir $(plugin)))
 
-.PHONY: help setup demo test test-slow check format bench lock clean
+.PHONY: help setup demo test test-slow check format docs bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ check: setup  ## format, lint, types, imports, size
 format: setup  ## what `make check` asks for
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
+
+docs: setup  ## write the reference pages from the code
+	@$(VENV)/python tests/support/reference_pages.py
 
 lock:  ## renew the lock files (needs uv)
 	uv pip compile $(LOCK_FLAGS) $(foreach name,$(OURS),--no-emit-package $(name)) --group dev --group build --all-extras pyproject.toml reference_server/pyproject.toml $(wildcard plugins/*/pyproject.toml) -o requirements.lock

@@ -110,6 +110,8 @@ class Agent:
                 "nothing to do: agent.enable_command_polling is off; turn it on, or scan now with "
                 "`rediver-agent scan`"
             )
+        for name in self.settings.not_acted_on():
+            log.warning("%s is set, and this version does nothing with it yet", name)
         process.become_subreaper()
         with StateLock(self.settings.state_dir):
             spool = open_spool(self.settings, self.now)

@@ -33,9 +33,7 @@ class Fingerprinter:
         """`rv1:<32 hex digits>`. Equal findings of one report are told apart by their order."""
         identity = _digest(*_identity(finding))
         # Counted for each asset: another asset's equals do not move this one's numbers.
-        place = hashlib.blake2b(
-            identity + (finding.asset_ref or "").encode("utf-8", "replace"), digest_size=8
-        )
+        place = hashlib.blake2b(identity + (finding.asset_ref or "").encode(), digest_size=8)
         key = int.from_bytes(place.digest())
         ordinal = self._seen.get(key, 0)
         self._seen[key] = ordinal + 1
@@ -75,5 +73,4 @@ def _message(finding: Finding) -> str:
 
 
 def _digest(*parts: str) -> bytes:
-    # ASCII escapes: a lone surrogate in a report is no reason to fail.
-    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode("ascii")).digest()
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).digest()

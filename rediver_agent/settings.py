@@ -110,16 +110,18 @@ class ServerSection(Section):
 
 
 class ScannerSection(Section):
-    name: str
-    enabled: bool = True
+    name: str = Field(description="as `rediver-agent plugins` lists it")
+    enabled: bool = Field(default=True, description="off: a command for it is refused")
     binary: str | None = Field(default=None, description="the program, where it is not on PATH")
-    config: dict[str, JsonValue] = Field(default_factory=dict)
+    config: dict[str, JsonValue] = Field(
+        default_factory=dict, description="its options; a command's own come over them"
+    )
 
 
 class CollectorSection(Section):
-    name: str
-    enabled: bool = True
-    config: dict[str, JsonValue] = Field(default_factory=dict)
+    name: str = Field(description="as `rediver-agent plugins` lists it")
+    enabled: bool = Field(default=True, description="off: a command for it is refused")
+    config: dict[str, JsonValue] = Field(default_factory=dict, description="its options")
 
 
 class SecuritySection(Section):
@@ -192,3 +194,13 @@ class Settings(BaseSettings):
     def secrets(self) -> list[str]:
         """Every configured secret, for the masks of logs, results and errors."""
         return [self.server.api_key.get_secret_value()] if self.server.api_key else []
+
+    def not_acted_on(self) -> list[str]:
+        """Settings of the origin's format that were given and that this version does nothing with."""
+        given = {
+            "agent.scan_interval": "scan_interval" in self.agent.model_fields_set,
+            "agent.collect_interval": "collect_interval" in self.agent.model_fields_set,
+            "collectors": bool(self.collectors),
+            "security.remote_config": bool(self.security.remote_config),
+        }
+        return [name for name, was_given in given.items() if was_given]

@@ -30,6 +30,7 @@ _SHOWN: Final = 14  # `rs_src_` and 7 of 43 characters: enough to tell keys apar
 _USE_IS_NOTED_EVERY: Final = timedelta(
     minutes=1
 )  # a write for each request would be a write lock each
+_NO_KEY: Final = "the key is unknown, expired or revoked"
 _INCLUDED: Final = {
     Role.SOURCE: {Role.SOURCE},
     Role.VIEWER: {Role.VIEWER, Role.OPERATOR, Role.ADMIN},
@@ -105,7 +106,10 @@ def caller() -> Caller:
 
 def calling_source(tx: Transaction) -> Source:
     """The source that sent the request, as it is now."""
-    return tx.get_one(Source, caller().source_id)
+    source = tx.get_one(Source, caller().source_id)
+    if source.deleted_at is not None:  # since its key was read
+        raise ApiError(ErrorCode.UNAUTHORIZED, _NO_KEY)
+    return source
 
 
 def _admit(db: Database, admitted: frozenset[Role]) -> Caller:
@@ -127,7 +131,7 @@ def _authenticate(db: Database, key: str) -> Caller:
     with db.read() as tx:
         row = tx.scalar(select(ApiKey).where(ApiKey.sha256 == digest))
     if row is None or not hmac.compare_digest(row.sha256, digest) or not is_live(row, tx.now):
-        raise ApiError(ErrorCode.UNAUTHORIZED, "the key is unknown, expired or revoked")
+        raise ApiError(ErrorCode.UNAUTHORIZED, _NO_KEY)
     if row.last_used_at is None or tx.now - row.last_used_at >= _USE_IS_NOTED_EVERY:
         with db.write() as tx:
             tx.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=tx.now))

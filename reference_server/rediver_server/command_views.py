@@ -31,7 +31,7 @@ def event(row: CommandEvent) -> dict[str, Any]:
 
 def for_operators(tx: Transaction, commands: Sequence[Command]) -> list[dict[str, Any]]:
     """Whole commands, with the reason why those that are pending wait."""
-    waiting = {command.tenant_id for command in commands if command.status is CommandStatus.PENDING}
+    waiting = {row.tenant_id for row in commands if row.status is CommandStatus.PENDING}
     live = (Source.tenant_id.in_(waiting), Source.deleted_at.is_(None))
     fleet = tx.scalars(select(Source).where(*live)).all() if waiting else ()
     return [_whole(command, _waiting_reason(command, fleet, tx.now)) for command in commands]

@@ -7,23 +7,8 @@ from flask import Blueprint, Response, current_app
 from pydantic import AfterValidator, Field, ValidationError
 from sqlalchemy import or_, select
 
-from rediver_agent.contract import (
-    Acknowledge,
-    Acknowledged,
-    CommandCreate,
-    CommandResult,
-    CommandStatus,
-    ErrorCode,
-    Priority,
-    Progress,
-    ProgressReply,
-    ResultReply,
-    UtcDatetime,
-    WireModel,
-    parse_strict,
-    payload_model,
-    routes,
-)
+from rediver_agent import contract
+from rediver_agent.contract import routes
 from rediver_agent.contract.base import Id
 from rediver_agent.contract.commands import DEFAULT_TTL_SECONDS, Cancelling, TypeName
 from rediver_server import command_queue, command_views
@@ -35,7 +20,7 @@ from rediver_server.http_json import read_body, read_query, reply, rule
 from rediver_server.models import Command, CommandEvent, Role, Source, new_id
 from rediver_server.pages import PageQuery, page
 
-_QUEUE_RANK: Final = {rank: n for n, rank in enumerate(reversed(Priority))}
+_QUEUE_RANK: Final = {rank: n for n, rank in enumerate(reversed(contract.Priority))}
 
 blueprint = Blueprint("commands", __name__)
 
@@ -46,19 +31,19 @@ def _split(types: str) -> str:
     return types
 
 
-class PollQuery(WireModel):
+class PollQuery(contract.WireModel):
     limit: Annotated[int, Field(ge=1, le=100)] = 10
     status: Literal["pending"] = "pending"
     types: Annotated[str, Field(max_length=2000), AfterValidator(_split)] | None = None
 
 
 class CommandsQuery(PageQuery):
-    status: CommandStatus | None = None
+    status: contract.CommandStatus | None = None
     type: TypeName | None = None
     source_id: Id | None = None
     schedule_id: Id | None = None
-    created_after: UtcDatetime | None = None
-    created_before: UtcDatetime | None = None
+    created_after: contract.UtcDatetime | None = None
+    created_before: contract.UtcDatetime | None = None
 
 
 @blueprint.get(rule(routes.COMMANDS))
@@ -71,10 +56,10 @@ def list_commands() -> Response:
 @blueprint.post(rule(routes.COMMANDS))
 @requires(Role.OPERATOR)
 def create_command() -> Response:
-    order = read_body(CommandCreate)
-    if (model := payload_model(order.type)) is not None:
+    order = read_body(contract.CommandCreate)
+    if (model := contract.payload_model(order.type)) is not None:
         try:
-            parse_strict(model, order.payload)
+            contract.parse_strict(model, order.payload)
         except ValidationError as fault:
             raise from_validation(fault, "payload") from fault
     with database().write() as tx:
@@ -115,7 +100,7 @@ def cancel_command(item: str) -> Response:
         outcome = command_queue.cancel(tx, caller().actor, command)
         (whole,) = command_views.for_operators(tx, [command])
     if outcome is Cancelling.ALREADY_FINISHED:
-        raise ApiError(ErrorCode.COMMAND_FINISHED, f"{item} is {command.status} already")
+        raise ApiError(contract.ErrorCode.COMMAND_FINISHED, f"{item} is {command.status} already")
     return reply(whole)
 
 
@@ -123,11 +108,11 @@ def cancel_command(item: str) -> Response:
 @blueprint.post(rule(routes.COMMAND_ACK))
 @requires(Role.SOURCE)
 def acknowledge(item: str) -> Response:
-    said = read_body(Acknowledge)
+    said = read_body(contract.Acknowledge)
     with database().write() as tx:
         command = command_queue.acknowledge(tx, calling_source(tx), item, said.instance_id)
     return reply(
-        Acknowledged(
+        contract.Acknowledged(
             acknowledged=True,
             command_id=command.id,
             attempt=command.attempt,
@@ -139,20 +124,22 @@ def acknowledge(item: str) -> Response:
 @blueprint.post(rule(routes.COMMAND_PROGRESS))
 @requires(Role.SOURCE)
 def progress(item: str) -> Response:
-    said = read_body(Progress)
+    said = read_body(contract.Progress)
     with database().write() as tx:
         command = command_queue.record_progress(tx, calling_source(tx), item, said)
     asked = command.cancel_requested_at is not None
-    return reply(ProgressReply(lease_expires_at=command.lease_expires_at, cancel_requested=asked))
+    return reply(
+        contract.ProgressReply(lease_expires_at=command.lease_expires_at, cancel_requested=asked)
+    )
 
 
 @blueprint.post(rule(routes.COMMAND_RESULT))
 @requires(Role.SOURCE)
 def result(item: str) -> Response:
-    said = read_body(CommandResult)
+    said = read_body(contract.CommandResult)
     with database().write() as tx:
         command = command_queue.record_result(tx, calling_source(tx), item, said)
-    return reply(ResultReply(accepted=True, command_id=item, status=command.status))
+    return reply(contract.ResultReply(accepted=True, command_id=item, status=command.status))
 
 
 def settle(db: Database) -> None:
@@ -172,7 +159,7 @@ def _poll() -> Response:
         source = calling_source(tx)
         wanted = select(Command).where(
             offered_to(source),
-            Command.status == CommandStatus.PENDING,
+            Command.status == contract.CommandStatus.PENDING,
             or_(Command.expires_at.is_(None), Command.expires_at > now),
             or_(Command.scheduled_at.is_(None), Command.scheduled_at <= now),
         )
@@ -218,7 +205,7 @@ def _source_of(tx: Transaction, tenant_id: str, source_id: str) -> None:
         raise not_found("source")
 
 
-def _ordered(tenant_id: str, order: CommandCreate, now: datetime) -> Command:
+def _ordered(tenant_id: str, order: contract.CommandCreate, now: datetime) -> Command:
     tool: Any = order.payload.get({"scan": "scanner", "collect": "collector"}.get(order.type, ""))
     return Command(
         id=new_id("cmd"),
@@ -235,7 +222,7 @@ def _ordered(tenant_id: str, order: CommandCreate, now: datetime) -> Command:
     )
 
 
-def _expiry(order: CommandCreate, now: datetime) -> datetime:
+def _expiry(order: contract.CommandCreate, now: datetime) -> datetime:
     start = max(now, order.scheduled_at or now)
     if order.expires_at is None:
         try:

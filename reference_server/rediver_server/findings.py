@@ -13,10 +13,7 @@ from typing import Any, Final, cast
 from pydantic_core import to_json
 from sqlalchemy import CursorResult, insert, select, update
 
-from rediver_agent.contract import Asset as WireAsset
-from rediver_agent.contract import Finding as WireFinding
-from rediver_agent.contract import FindingStatus, IngestReply, dump
-from rediver_agent.contract import Report as WireReport
+from rediver_agent import contract
 from rediver_agent.contract.findings import MAX_FINDINGS_A_PART
 from rediver_server.db import Transaction
 from rediver_server.errors import invalid
@@ -36,7 +33,7 @@ _FALLBACK: Final = "server/1:"
 _UNSYNCHRONIZED: Final = {"synchronize_session": False}  # no row in memory is one of these
 
 
-def ingest(tx: Transaction, source: Source, part: WireReport) -> IngestReply:
+def ingest(tx: Transaction, source: Source, part: contract.Report) -> contract.IngestReply:
     """Take in one part of a report, whole or not at all. Raises 400 naming what is wrong."""
     for name, items in (("findings", part.findings), ("assets", part.assets)):
         if len(items) > MAX_FINDINGS_A_PART:
@@ -44,7 +41,7 @@ def ingest(tx: Transaction, source: Source, part: WireReport) -> IngestReply:
     doubts: Doubts = []
     report = take_part(tx, source, part, doubts)
     if report is None:
-        return IngestReply(success=True, duplicates_skipped=len(part.findings))
+        return contract.IngestReply(success=True, duplicates_skipped=len(part.findings))
     intake = _Intake(tx, source.tenant_id, report, doubts)
     assets = intake.take_assets(part.assets)
     stands = standing(tx, report)
@@ -55,7 +52,7 @@ def ingest(tx: Transaction, source: Source, part: WireReport) -> IngestReply:
             doubts.append("the report names no asset: it says nothing about any")
         for asset_id in set(assets.values()) if stands.resolves else ():
             intake.resolve_missing(asset_id)
-    return IngestReply(
+    return contract.IngestReply(
         success=True,
         findings_created=intake.created,
         findings_updated=intake.updated,
@@ -78,7 +75,7 @@ class _Intake:
     duplicates: int = 0
     resolved: int = 0
 
-    def take_assets(self, named: Sequence[WireAsset]) -> dict[str, str]:
+    def take_assets(self, named: Sequence[contract.Asset]) -> dict[str, str]:
         """The ids of the report's assets, those of earlier parts too, by what it calls them."""
         earlier = select(ReportAsset).where(ReportAsset.report_id == self.report.id)
         ids = {row.ref: row.asset_id for row in self.tx.scalars(earlier)}
@@ -92,11 +89,11 @@ class _Intake:
         return ids
 
     def by_asset(
-        self, findings: Sequence[WireFinding], assets: Mapping[str, str]
-    ) -> dict[str, dict[str, WireFinding]]:
+        self, findings: Sequence[contract.Finding], assets: Mapping[str, str]
+    ) -> dict[str, dict[str, contract.Finding]]:
         """The findings by asset and fingerprint; what is there twice is counted and dropped."""
         only = next(iter(assets.values())) if len(set(assets.values())) == 1 else None
-        found: dict[str, dict[str, WireFinding]] = {}
+        found: dict[str, dict[str, contract.Finding]] = {}
         for index, finding in enumerate(findings):
             asset_id = only if finding.asset_ref is None else assets.get(finding.asset_ref)
             if asset_id is None:
@@ -112,7 +109,7 @@ class _Intake:
         return found
 
     def take_findings(
-        self, asset_id: str, named: Mapping[str, WireFinding], *, reopens: bool
+        self, asset_id: str, named: Mapping[str, contract.Finding], *, reopens: bool
     ) -> None:
         """Add what is new of an asset, update what is known, reopen what is back."""
         reopens = reopens and not self._is_old(asset_id)
@@ -161,13 +158,13 @@ class _Intake:
         gone = update(Finding).where(
             Finding.asset_id == asset_id,
             Finding.tool == report.tool,
-            Finding.status == FindingStatus.OPEN,
+            Finding.status == contract.FindingStatus.OPEN,
             Finding.coverage_key == report.coverage_key,
             Finding.last_seen_at <= report.scanned_at,
             Finding.id.not_in(in_it),
         )
         resolution = {
-            "status": FindingStatus.RESOLVED,
+            "status": contract.FindingStatus.RESOLVED,
             "status_at": self.tx.now,
             "status_by": None,
             "status_reason": "a full scan of the same coverage did not find it",
@@ -182,7 +179,7 @@ class _Intake:
         newest = self.tx.get(AssetScan, key)
         return newest is not None and self.report.scanned_at < newest.scanned_at
 
-    def _asset(self, asset: WireAsset) -> Asset:
+    def _asset(self, asset: contract.Asset) -> Asset:
         same = (Asset.type == asset.type, Asset.value == asset.value)
         row = self.tx.scalar(select(Asset).where(Asset.tenant_id == self.tenant_id, *same))
         if row is None:
@@ -194,14 +191,14 @@ class _Intake:
         self.tx.flush()
         return row
 
-    def _new(self, asset_id: str, fingerprint: str, finding: WireFinding) -> Finding:
+    def _new(self, asset_id: str, fingerprint: str, finding: contract.Finding) -> Finding:
         row = Finding(
             id=new_id("fnd"),
             tenant_id=self.tenant_id,
             asset_id=asset_id,
             tool=self.report.tool,
             fingerprint=fingerprint,
-            status=FindingStatus.OPEN,
+            status=contract.FindingStatus.OPEN,
             status_at=self.tx.now,
             auto_resolved=False,
             created_at=self.tx.now,
@@ -212,28 +209,30 @@ class _Intake:
         self.tx.add(row)
         return row
 
-    def _see_again(self, row: Finding, finding: WireFinding, *, reopens: bool) -> None:
+    def _see_again(self, row: Finding, finding: contract.Finding, *, reopens: bool) -> None:
         row.occurrence_count += 1
         row.first_seen_at = min(row.first_seen_at, self.report.scanned_at)
         if self.report.scanned_at >= row.last_seen_at:
             self._describe(row, finding)
-        if reopens and row.status is FindingStatus.RESOLVED and row.auto_resolved:
-            row.status = FindingStatus.OPEN
+        if reopens and row.status is contract.FindingStatus.RESOLVED and row.auto_resolved:
+            row.status = contract.FindingStatus.OPEN
             row.status_at = self.tx.now
             row.status_reason = "seen again"
             row.auto_resolved = False
 
-    def _describe(self, row: Finding, finding: WireFinding) -> None:
+    def _describe(self, row: Finding, finding: contract.Finding) -> None:
         """Set what the newest report has the say of."""
         row.last_seen_at = self.report.scanned_at
         row.coverage_key = self.report.coverage_key
         row.severity = finding.severity
         row.rule_id = finding.rule_id
         row.path = finding.location.path if finding.location else None
-        row.data = dump(finding.model_copy(update={"fingerprint": None, "asset_ref": None}))
+        row.data = contract.dump(
+            finding.model_copy(update={"fingerprint": None, "asset_ref": None})
+        )
 
 
-def _fallback_fingerprint(finding: WireFinding) -> str:
+def _fallback_fingerprint(finding: contract.Finding) -> str:
     """What a foreign client's finding is told apart by. Nothing of a secret enters it."""
     identity = finding.model_dump(
         mode="json",

@@ -9,14 +9,8 @@ from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import selectinload
 
-from rediver_agent.contract import (
-    FindingStatus,
-    Report,
-    Severity,
-    UtcDatetime,
-    WireModel,
-    routes,
-)
+from rediver_agent import contract
+from rediver_agent.contract import routes
 from rediver_server import findings
 from rediver_server.auth import caller, calling_source, requires
 from rediver_server.db import Transaction, database
@@ -37,26 +31,26 @@ _OF_A_FINDING: Final = (
 
 
 class FindingsQuery(PageQuery):
-    severity: Severity | None = None
-    status: FindingStatus | None = None
+    severity: contract.Severity | None = None
+    status: contract.FindingStatus | None = None
     tool: str | None = None
     rule_id: str | None = None
     path: str | None = None
     asset_id: str | None = None
     source_id: str | None = None
     command_id: str | None = None
-    first_seen_after: UtcDatetime | None = None
+    first_seen_after: contract.UtcDatetime | None = None
 
 
-class FindingPatch(WireModel):
-    status: FindingStatus
+class FindingPatch(contract.WireModel):
+    status: contract.FindingStatus
     reason: Annotated[str, Field(min_length=1, max_length=10_000)] | None = None
 
 
 @blueprint.post(rule(routes.INGEST_FINDINGS))
 @requires(Role.SOURCE)
 def ingest() -> Response:
-    report = read_body(Report)
+    report = read_body(contract.Report)
     with database().write() as tx:
         source = calling_source(tx)
         answer = findings.ingest(tx, source, report)
@@ -95,7 +89,7 @@ def get_finding(item: str) -> Response:
 @requires(Role.OPERATOR)
 def patch_finding(item: str) -> Response:
     patch = read_body(FindingPatch)
-    excused = (FindingStatus.FALSE_POSITIVE, FindingStatus.ACCEPTED_RISK)
+    excused = (contract.FindingStatus.FALSE_POSITIVE, contract.FindingStatus.ACCEPTED_RISK)
     if patch.status in excused and patch.reason is None:
         raise invalid("reason", f"say why it is {patch.status}")
     with database().write() as tx:

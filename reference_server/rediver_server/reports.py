@@ -5,18 +5,19 @@ now, or it would make every later report an old one.
 """
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from pydantic import JsonValue
 from sqlalchemy import func, select
 
-from rediver_agent.contract import TERMINAL, Branch, CoverageType, dump
-from rediver_agent.contract import Report as WireReport
+from rediver_agent import contract
 from rediver_server.db import Transaction
 from rediver_server.errors import invalid
 from rediver_server.models import Command, Report, ReportPart, Source
 
 _MOST_PARTS: Final = 100_000
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # up to here it is not worth a word
 _LARGEST: Final = 2**31 - 1  # of an integer column
 
 Doubts = list[JsonValue]
@@ -30,7 +31,9 @@ class Standing:
     resolves: bool
 
 
-def take_part(tx: Transaction, source: Source, part: WireReport, doubts: Doubts) -> Report | None:
+def take_part(
+    tx: Transaction, source: Source, part: contract.Report, doubts: Doubts
+) -> Report | None:
     """The report that a part belongs to, with the part in it; None if it was in it before.
 
     Raises 400 where the part contradicts the parts that are there.
@@ -71,15 +74,16 @@ def is_whole(tx: Transaction, report: Report) -> bool:
 
 def standing(tx: Transaction, report: Report) -> Standing:
     """Partial, or of a lost attempt: neither. Of a side branch: it resolves nothing."""
-    counts = report.coverage_type is CoverageType.FULL and not _is_of_lost_attempt(tx, report)
-    branch = Branch.model_validate(report.branch or {})
+    full = report.coverage_type is contract.CoverageType.FULL
+    counts = full and not _is_of_lost_attempt(tx, report)
+    branch = contract.Branch.model_validate(report.branch or {})
     named = branch.name or branch.pull_request_number or branch.is_default_branch is False
     return Standing(counts, counts and (branch.is_default_branch is True or not named))
 
 
-def _new_report(tx: Transaction, source: Source, part: WireReport, doubts: Doubts) -> Report:
+def _new_report(tx: Transaction, source: Source, part: contract.Report, doubts: Doubts) -> Report:
     meta = part.metadata
-    if meta.timestamp > tx.now:
+    if meta.timestamp > tx.now + _CLOCK_SKEW:
         doubts.append("metadata.timestamp is in the future: the time of arrival counts instead")
     ours = (Command.id == meta.command_id, Command.tenant_id == source.tenant_id)
     known = meta.command_id and tx.scalar(select(Command.id).where(*ours))
@@ -93,13 +97,13 @@ def _new_report(tx: Transaction, source: Source, part: WireReport, doubts: Doubt
         tool=part.tool.name,
         coverage_type=meta.coverage_type,
         coverage_key=meta.coverage_key or "",
-        branch=dump(meta.branch) if meta.branch else None,
+        branch=contract.dump(meta.branch) if meta.branch else None,
         command_id=known or None,
         attempt=min(meta.attempt, _LARGEST) if meta.attempt is not None else None,
     )
 
 
-def _contradiction(report: Report, part: WireReport) -> str | None:
+def _contradiction(report: Report, part: contract.Report) -> str | None:
     meta = part.metadata
     if report.timestamp != meta.timestamp:
         return "metadata.timestamp"
@@ -119,4 +123,4 @@ def _is_of_lost_attempt(tx: Transaction, report: Report) -> bool:
         return True
     if report.attempt not in (None, command.attempt):
         return True
-    return command.status in TERMINAL and command.result is None
+    return command.status in contract.TERMINAL and command.result is None

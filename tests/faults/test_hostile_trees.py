@@ -60,9 +60,8 @@ stay()
 STOPPED = """
 here()
 if os.fork() == 0:
-    os.setpgid(0, 0)
     here()
-    os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(0, signal.SIGSTOP)
 stay()
 """
 CLEARED = """

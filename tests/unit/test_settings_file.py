@@ -165,3 +165,8 @@ def test_a_duration_is_read_back_as_it_was_written(seconds):
 def test_what_is_no_duration_is_refused(text):
     with pytest.raises(ValueError, match="not a duration"):
         parse_duration(text)
+
+
+def test_a_setting_that_nothing_acts_on_yet_is_never_ignored_in_silence(file):
+    assert load(file(HYBRID + SERVER)).not_acted_on() == ["agent.scan_interval"]
+    assert load(file(MANAGED + SERVER)).not_acted_on() == []

@@ -72,13 +72,15 @@ class Trivy(Scanner[Options]):
             ".",
             environment=NO_NETWORK if options.offline else None,
         )
-        looked_with = await run_sync(database_properties, ctx.cache_dir)
-        found = ctx.parse(report, "trivy").with_tool(ToolInfo("trivy", properties=looked_with))
-        for notice in complaints(done.stderr_tail, options.offline):
-            found = found.with_notice(notice)
+        found = ctx.parse(report, "trivy")
+        if "vuln" in options.scanners:
+            looked_with = await run_sync(database_properties, ctx.cache_dir)
+            found = found.with_tool(ToolInfo("trivy", properties=looked_with))
+        notices = [*complaints(done.stderr_tail, offline=options.offline)]
         if "misconfig" in options.scanners and not options.honour_repository_config:
-            for notice in await silenced(ctx):
-                found = found.with_notice(notice)
+            notices += await silenced(ctx, options.exclude)
+        for notice in notices:
+            found = found.with_notice(notice)
         return found
 
 

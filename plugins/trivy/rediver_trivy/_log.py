@@ -1,31 +1,51 @@
-"""What trivy did not look at. It says so in its log at best, and ends with exit code 0 all the same."""
+"""What trivy did not look at: its log tells that at best, and it ends with exit code 0 even so."""
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from rediver_agent import Notice, ScanContext
 
 _LINE: Final = re.compile(r"^\S+\s+(ERROR|WARN)\s+(.+)$", re.MULTILINE)
 _QUOTED: Final = re.compile(r'\s*cause="(?:[^"\\]|\\.)*"')  # a line of the target
 _FILE: Final = re.compile(r'file_path="([^"]+)"')
-_BEGINNING: Final = "scanning is enabled"
-_HARMLESS: Final = "Falling back to embedded checks"  # that is what --skip-check-update is for
+_FIRST_WORDS: Final = "scanning is enabled"
+_HARMLESS: Final = "Falling back to embedded checks"  # as --skip-check-update asks
 _MODULE: Final = "Failed to load module"
 _SILENCERS: Final = "(trivy|tfsec):ignore:"
-_NAMED: Final = 5
+_MAX_MESSAGE: Final = 500
+_NAMED: Final = 5  # files that a notice names; it counts the others
 
 
-def complaints(log: str, offline: bool) -> Iterator[Notice]: ...
+def complaints(log: str, *, offline: bool) -> Iterator[Notice]:
+    """A notice for each file or module that was not understood, and one if the log is not whole."""
+    if _FIRST_WORDS not in log:
+        yield Notice("warning", "trivy's log is too long to tell whether it read every file")
+    for level, text in dict.fromkeys(_LINE.findall(log)):
+        if _HARMLESS in text:
+            continue
+        file = _FILE.search(text)
+        expected = (level == "WARN" and "kipping" not in text) or (offline and _MODULE in text)
+        yield Notice(
+            "info" if expected else "warning",
+            f"trivy: {_QUOTED.sub('', text)}"[:_MAX_MESSAGE],
+            path=file[1] if file else None,
+        )
 
 
 async def silenced(ctx: ScanContext, exclude: Sequence[str]) -> tuple[Notice, ...]:
     """Comments that silence misconfigurations: trivy leaves those out, and no flag prevents it."""
-    plain = [glob for glob in exclude if "/" not in glob]
+    names = [glob for glob in exclude if "/" not in glob]
     done = await ctx.run(
         *("grep", "-rIlE", "--exclude-dir=.git", "--exclude=*.md"),
-        *(f"--exclude{kind}={glob}" for glob in plain for kind in ("", "-dir")),
+        *(f"--exclude{kind}={name}" for name in names for kind in ("", "-dir")),
         *("--", _SILENCERS, "."),
-        ok={0, 1, 2},  # 1: nowhere; 2: also nowhere, or not in all that could be read
+        ok={0, 1, 2},  # 1: in no file; 2: some file could not be read
     )
-    ...
+    files = done.stdout.read_text(errors="replace").splitlines()
+    if not files:
+        return ()
+    named = [file.removeprefix("./") for file in sorted(files)[:_NAMED]]
+    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+    said = f"comments with trivy:ignore may silence misconfigurations in {', '.join(named)}{more}"
+    return (Notice("warning", said, path=named[0]),)

@@ -16,43 +16,20 @@ NOW = sa.func.current_timestamp()
 
 
 def upgrade() -> None:
+    _tenants_and_sources()
+    _commands()
+    _events_and_schedules()
+    _reports()
+    _findings()
+
+
+def _tenants_and_sources() -> None:
     op.create_table(
         "tenants",
         Column("id", ID, primary_key=True),
         Column("name", sa.String(255), nullable=False),
         Column("created_at", TIME, nullable=False),
         sa.UniqueConstraint("name"),
-    )
-    op.create_table(
-        "assets",
-        Column("id", ID, primary_key=True),
-        Column("tenant_id", ID, ForeignKey("tenants.id"), nullable=False),
-        Column("type", sa.String(50), nullable=False),
-        Column("value", sa.String(1000), nullable=False),
-        Column("name", sa.Text()),
-        Column("properties", JSON, nullable=False),
-        Column("created_at", TIME, nullable=False),
-        sa.UniqueConstraint("tenant_id", "type", "value"),
-    )
-    op.create_index("idx_assets_tenant_created", "assets", ["tenant_id", "created_at"])
-    op.create_table(
-        "scan_schedules",
-        Column("id", ID, primary_key=True),
-        Column("tenant_id", ID, nullable=False),
-        Column("source_id", ID),
-        Column("name", sa.String(255), nullable=False),
-        Column("description", sa.Text()),
-        Column("scanner", sa.String(100), nullable=False),
-        Column("target", sa.String(500), nullable=False),
-        Column("config", JSON),
-        Column("cron_expression", sa.String(100), nullable=False),
-        Column("timezone", sa.String(50), server_default="UTC"),
-        Column("enabled", sa.Boolean(), server_default=sa.true()),
-        Column("last_run_at", TIME),
-        Column("next_run_at", TIME),
-        Column("created_at", TIME, server_default=NOW),
-        Column("updated_at", TIME, server_default=NOW),
-        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_tenant"),
     )
     op.create_table(
         "sources",
@@ -86,13 +63,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("sha256"),
     )
     op.create_index("idx_api_keys_source_id", "api_keys", ["source_id"])
-    op.create_table(
-        "asset_scans",
-        Column("asset_id", ID, ForeignKey("assets.id"), primary_key=True),
-        Column("tool", sa.String(255), primary_key=True),
-        Column("coverage_key", sa.String(200), primary_key=True),
-        Column("scanned_at", TIME, nullable=False),
-    )
+
+
+def _commands() -> None:
     op.create_table(
         "commands",
         Column("id", ID, primary_key=True),
@@ -129,34 +102,14 @@ def upgrade() -> None:
     )
     op.create_index("idx_commands_due", "commands", ["due_at"])
     op.create_index("idx_commands_holder_status", "commands", ["holder_source_id", "status"])
-    op.create_index("idx_commands_queue", "commands", ["tenant_id", "status", "queue_rank", "created_at"])
+    op.create_index(
+        "idx_commands_queue", "commands", ["tenant_id", "status", "queue_rank", "created_at"]
+    )
     op.create_index("idx_commands_source_status", "commands", ["source_id", "status"])
     op.create_index("idx_commands_tenant_created", "commands", ["tenant_id", "created_at"])
-    op.create_table(
-        "findings",
-        Column("id", ID, primary_key=True),
-        Column("tenant_id", ID, ForeignKey("tenants.id"), nullable=False),
-        Column("asset_id", ID, ForeignKey("assets.id"), nullable=False),
-        Column("tool", sa.String(255), nullable=False),
-        Column("fingerprint", sa.String(200), nullable=False),
-        Column("severity", WORD, nullable=False),
-        Column("rule_id", sa.String(1000)),
-        Column("path", sa.Text()),
-        Column("data", JSON, nullable=False),
-        Column("status", WORD, nullable=False),
-        Column("status_reason", sa.Text()),
-        Column("status_by", sa.String(80)),
-        Column("status_at", TIME, nullable=False),
-        Column("auto_resolved", sa.Boolean(), nullable=False),
-        Column("created_at", TIME, nullable=False),
-        Column("first_seen_at", TIME, nullable=False),
-        Column("last_seen_at", TIME, nullable=False),
-        Column("occurrence_count", sa.Integer(), nullable=False),
-        Column("coverage_key", sa.String(200), nullable=False),
-        sa.UniqueConstraint("tenant_id", "asset_id", "tool", "fingerprint"),
-    )
-    op.create_index("idx_findings_asset_tool_status", "findings", ["asset_id", "tool", "status"])
-    op.create_index("idx_findings_tenant_created", "findings", ["tenant_id", "created_at"])
+
+
+def _events_and_schedules() -> None:
     op.create_table(
         "command_events",
         Column("id", sa.Integer(), primary_key=True),
@@ -170,6 +123,47 @@ def upgrade() -> None:
         Column("data", JSON),
     )
     op.create_index("idx_command_events_command_id", "command_events", ["command_id"])
+    op.create_table(
+        "scan_schedules",
+        Column("id", ID, primary_key=True),
+        Column("tenant_id", ID, nullable=False),
+        Column("source_id", ID),
+        Column("name", sa.String(255), nullable=False),
+        Column("description", sa.Text()),
+        Column("scanner", sa.String(100), nullable=False),
+        Column("target", sa.String(500), nullable=False),
+        Column("config", JSON),
+        Column("cron_expression", sa.String(100), nullable=False),
+        Column("timezone", sa.String(50), server_default="UTC"),
+        Column("enabled", sa.Boolean(), server_default=sa.true()),
+        Column("last_run_at", TIME),
+        Column("next_run_at", TIME),
+        Column("created_at", TIME, server_default=NOW),
+        Column("updated_at", TIME, server_default=NOW),
+        sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_tenant"),
+    )
+
+
+def _reports() -> None:
+    op.create_table(
+        "assets",
+        Column("id", ID, primary_key=True),
+        Column("tenant_id", ID, ForeignKey("tenants.id"), nullable=False),
+        Column("type", sa.String(50), nullable=False),
+        Column("value", sa.String(1000), nullable=False),
+        Column("name", sa.Text()),
+        Column("properties", JSON, nullable=False),
+        Column("created_at", TIME, nullable=False),
+        sa.UniqueConstraint("tenant_id", "type", "value"),
+    )
+    op.create_index("idx_assets_tenant_created", "assets", ["tenant_id", "created_at"])
+    op.create_table(
+        "asset_scans",
+        Column("asset_id", ID, ForeignKey("assets.id"), primary_key=True),
+        Column("tool", sa.String(255), primary_key=True),
+        Column("coverage_key", sa.String(200), primary_key=True),
+        Column("scanned_at", TIME, nullable=False),
+    )
     op.create_table(
         "reports",
         Column("id", sa.Integer(), primary_key=True),
@@ -198,6 +192,34 @@ def upgrade() -> None:
         Column("report_id", sa.Integer(), ForeignKey("reports.id"), primary_key=True),
         Column("part", sa.Integer(), primary_key=True),
     )
+
+
+def _findings() -> None:
+    op.create_table(
+        "findings",
+        Column("id", ID, primary_key=True),
+        Column("tenant_id", ID, ForeignKey("tenants.id"), nullable=False),
+        Column("asset_id", ID, ForeignKey("assets.id"), nullable=False),
+        Column("tool", sa.String(255), nullable=False),
+        Column("fingerprint", sa.String(200), nullable=False),
+        Column("severity", WORD, nullable=False),
+        Column("rule_id", sa.String(1000)),
+        Column("path", sa.Text()),
+        Column("data", JSON, nullable=False),
+        Column("status", WORD, nullable=False),
+        Column("status_reason", sa.Text()),
+        Column("status_by", sa.String(80)),
+        Column("status_at", TIME, nullable=False),
+        Column("auto_resolved", sa.Boolean(), nullable=False),
+        Column("created_at", TIME, nullable=False),
+        Column("first_seen_at", TIME, nullable=False),
+        Column("last_seen_at", TIME, nullable=False),
+        Column("occurrence_count", sa.Integer(), nullable=False),
+        Column("coverage_key", sa.String(200), nullable=False),
+        sa.UniqueConstraint("tenant_id", "asset_id", "tool", "fingerprint"),
+    )
+    op.create_index("idx_findings_asset_tool_status", "findings", ["asset_id", "tool", "status"])
+    op.create_index("idx_findings_tenant_created", "findings", ["tenant_id", "created_at"])
     op.create_table(
         "sightings",
         Column("report_id", sa.Integer(), ForeignKey("reports.id"), primary_key=True),

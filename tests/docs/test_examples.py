@@ -1,0 +1,92 @@
+"""The examples of the docs, run as they stand.
+
+A ```console block is typed line by line into one shell a page; `# exit N` says with what code a line
+ends. Lines below a command must be printed by it, in that order; `…` stands for anything. ```yaml
+blocks of settings are loaded, ```json blocks parsed.
+"""
+
+import json
+import os
+import re
+import subprocess  # noqa: TID251 - the examples are typed into a real shell
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+from house import BIN
+
+from rediver_agent.settings_file import load
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / ".tools" / "bin"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page, language):
+    text = page.read_text(encoding="utf-8")
+    return [body for name, body in BLOCK.findall(text) if name == language]
+
+
+def pages_with(language):
+    return [
+        pytest.param(page, id=page.relative_to(ROOT).as_posix())
+        for page in PAGES
+        if blocks(page, language)
+    ]
+
+
+def commands(body):
+    """Each command of a block with the lines that it must print."""
+    found = []
+    for line in body.splitlines():
+        if line.startswith("$ "):
+            found.append((line[2:], []))
+        elif line.strip():
+            found[-1][1].append(line)
+    return found
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("page", pages_with("console"))
+def test_the_commands_of_a_page_do_what_it_says(page, tmp_path):
+    path = os.pathsep.join([str(BIN), str(TOOLS), os.environ["PATH"]])
+    env = {"PATH": path, "HOME": str(tmp_path / "home"), "COLUMNS": "160", "LANG": "C.UTF-8"}
+    (tmp_path / "home").mkdir()
+    exports = ""
+    for body in blocks(page, "console"):
+        for command, expected in commands(body):
+            wanted = re.search(r"# exit (\d)", command)
+            done = subprocess.run(
+                ["bash", "-c", exports + command],
+                cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100,
+            )  # fmt: skip
+            if command.startswith("export "):
+                exports += f"{command}\n"
+            said = done.stdout + done.stderr
+            assert done.returncode == (int(wanted[1]) if wanted else 0), f"{command}\n{said}"
+            _printed_in_order(said, expected)
+
+
+def _printed_in_order(said, expected):
+    lines = iter(said.splitlines())
+    for pattern in expected:
+        glob = re.sub(r"([\[\]?*])", r"[\1]", pattern.strip()).replace("…", "*")
+        assert any(fnmatch(line.strip(), glob) for line in lines), f"{pattern!r} not in\n{said}"
+
+
+@pytest.mark.parametrize("page", pages_with("yaml"))
+def test_the_settings_of_a_page_can_be_used(page, tmp_path):
+    (tmp_path / "key").write_text("rs_src_example")
+    for body in blocks(page, "yaml"):
+        assert isinstance(yaml.safe_load(body), dict)
+        file = tmp_path / "agent.yaml"
+        file.write_text(body.replace("/etc/rediver/key", str(tmp_path / "key")))
+        assert load(file).agent.name
+
+
+def test_json_in_the_docs_is_json():
+    for page in PAGES:
+        for body in blocks(page, "json"):
+            json.loads(body)

@@ -1,0 +1,146 @@
+"""Writes the reference pages from the code: `make docs`. A test compares them with what is there."""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+from pydantic import BaseModel
+
+from rediver_agent.cli import COMMANDS, cli
+from rediver_agent.contract.results import Reason
+from rediver_agent.durations import Duration, format_duration
+from rediver_agent.settings import Settings
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
+
+REASONS = {
+    Reason.TYPE_NOT_ALLOWED: "The operator of the agent does not allow this type, or the agent has no handler for it.",
+    Reason.TARGET_NOT_ALLOWED: "The target is not below an allowed root, or is no directory that can be read.",
+    Reason.EXPIRED: "The command's time was over when it could have begun.",
+    Reason.UNKNOWN_SCANNER: "No installed and enabled plugin provides the scanner.",
+    Reason.UNKNOWN_COLLECTOR: "No installed plugin provides the collector.",
+    Reason.INVALID_PAYLOAD: "The payload, or an option of the scanner, is wrong; the message names it.",
+    Reason.TOOL_MISSING: "The tool is not on the agent's PATH, nor where `scanners[].binary` says.",
+    Reason.TOOL_ERROR: "The tool crashed, or ended with an exit code that means failure.",
+    Reason.TIMEOUT: "The tool was not done after `timeout_seconds` and was ended.",
+    Reason.REPORT_UNREADABLE: "The report is missing, empty, cut off or not of its format.",
+    Reason.PARTIAL_SCAN: "The tool says itself that it did not look at everything. What it found is kept.",
+    Reason.PLUGIN_ERROR: "The plugin failed; the agent's log has the traceback.",
+    Reason.AGENT_RESTARTED: "The agent was killed during the work. Another attempt may be made.",
+    Reason.AGENT_STOPPED: "The agent was stopped during the work. Another attempt may be made.",
+    Reason.LEASE_LOST: "The server gave the command to another agent.",
+    Reason.FINDINGS_REJECTED: "The server refused the findings; `rediver-agent spool list` shows why.",
+    Reason.AGENT_ERROR: "The agent could not use its own state directory. Another attempt may be made.",
+    Reason.DISK_FULL: "The agent's disk is full. Another attempt may be made.",
+}  # fmt: skip
+
+
+def pages() -> dict[str, str]:
+    """Every generated page: its name and its text."""
+    return {
+        "configuration.md": _configuration(),
+        "command-line.md": _command_line(),
+        "reasons.md": _reasons(),
+    }
+
+
+def _reasons() -> str:
+    rows = "".join(f"| `{reason.value}` | {REASONS[reason]} |\n" for reason in Reason)
+    return (
+        "# Reasons of a failed command\n\n"
+        "A failed result carries one of these in `metadata.reason`, and a sentence in `error`.\n\n"
+        f"| reason | what it means |\n| --- | --- |\n{rows}"
+    )
+
+
+def _configuration() -> str:
+    lines = [
+        "# Configuration",
+        "",
+        "`agent.yaml`, given by `--config` or `REDIVER_CONFIG`. Default < file < environment < flag.",
+        "Every setting has an environment variable; `${VAR}` is expanded in values of the file.",
+        "Durations are written `30s`, `5m`, `1h30m`. An unknown key is an error.",
+        "",
+    ]
+    top = {name: field for name, field in Settings.model_fields.items() if not _model(field)}
+    lines += ["## At the top", "", *_table(top, "REDIVER_")]
+    for name, field in Settings.model_fields.items():
+        model = _model(field)
+        if model is not None:
+            many = "list" in str(field.annotation)
+            title = f"`{name}[]`" if many else f"`{name}`"
+            prefix = "" if many else f"REDIVER_{name.upper()}__"
+            lines += ["", f"## {title}", "", *_table(model.model_fields, prefix)]
+    return "\n".join(lines) + "\n"
+
+
+def _table(fields: dict[str, Any], prefix: str) -> Iterator[str]:
+    yield "| setting | default | meaning | environment |"
+    yield "| --- | --- | --- | --- |"
+    for name, field in fields.items():
+        variable = f"`{prefix}{name.upper()}`" if prefix else ""
+        yield f"| `{name}` | {_default(field)} | {field.description or ''} | {variable} |"
+
+
+def _default(field: Any) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if field.default_factory is not None:
+        known = {
+            "_default_state_dir": "`~/.local/state/rediver-agent`",
+            "gethostname": "the host's name",
+        }
+        name = getattr(field.default_factory, "__name__", "")
+        if name in known:
+            return known[name]
+        value = field.default_factory()
+    if value is None:
+        return ""
+    if field.annotation in get_args(Duration):
+        return f"`{format_duration(value)}`"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _model(field: Any) -> type[BaseModel] | None:
+    for candidate in (field.annotation, *_nested(field.annotation)):
+        if inspect.isclass(candidate) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
+
+
+def _nested(annotation: Any) -> Iterator[Any]:
+    for inner in get_args(annotation):
+        yield inner
+        yield from _nested(inner)
+
+
+def _command_line() -> str:
+    text = "# Command line\n\nExit codes: 0 done or drained, 1 findings at or over `--fail-on`, 2 usage, configuration,\n"
+    text += "a missing tool, a failed or partial scan, 3 third signal. Errors are one sentence on stderr.\n"
+    context = click.Context(cli, info_name="rediver-agent")
+    for name in COMMANDS:
+        command = cli.get_command(context, name)
+        assert command is not None
+        text += _help(command, f"rediver-agent {name}")
+        if isinstance(command, click.Group):
+            for sub in command.commands.values():
+                text += _help(sub, f"rediver-agent {name} {sub.name}")
+    return text
+
+
+def _help(command: click.Command, name: str) -> str:
+    context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
+    return f"\n## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, text in pages().items():
+        (REFERENCE / name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
