@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from rediver_agent.errors import ReportUnreadable
 
 MAX_DEPTH: Final = 200  # ijson keeps the path of every level: 30,000 levels cost it 2 GiB
-MAX_TEXT: Final = 16 << 20  # bytes of one text
+MAX_TEXT: Final = 8 << 20  # bytes of one text: yajl reads a long one anew with each chunk
 MAX_DIGITS: Final = 1000  # of one number
 
 

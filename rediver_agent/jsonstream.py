@@ -7,6 +7,7 @@ by their byte-order mark, are read.
 
 import codecs
 import io
+from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,7 +24,7 @@ from rediver_agent.json_guard import Guarded, Readable, ShortNumbers
 
 MAX_PARTS: Final = 500_000  # of one value of an outline: some 60 MiB once it is built
 
-_CHUNK: Final = 64 * 1024
+_CHUNK: Final = 256 * 1024
 _MARKS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16: its mark begins like UTF-16's
     (codecs.BOM_UTF32_BE, "utf-32-be"),
@@ -65,7 +66,7 @@ def items(stream: BinaryIO, path: str) -> Iterator[Any]:
 
     def begin(numbers: "_Numbers") -> Iterator[Any]:
         source = numbers.of(rewound(stream))
-        values = ijson.items(source, path, use_float=numbers is _Numbers.OF_C)
+        values = ijson.items(source, path, use_float=numbers is _Numbers.OF_C, buf_size=_CHUNK)
         return numbers.plain(cast("Iterator[Any]", values))
 
     with _faults():
@@ -91,7 +92,8 @@ def outline(
 
     def begin(numbers: "_Numbers") -> Iterator[tuple[str, Any]]:
         events = _events(stream, numbers, _CHUNK)
-        return _walk(events, root, *next(events))
+        yield from _walk(events, root, *next(events))
+        deque(events, 0)  # to the end of the text: there must be nothing after the document
 
     with _faults():
         yield from _despite_large_numbers(begin)

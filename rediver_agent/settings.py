@@ -196,7 +196,7 @@ class Settings(BaseSettings):
         return [self.server.api_key.get_secret_value()] if self.server.api_key else []
 
     def not_acted_on(self) -> list[str]:
-        """Settings of the origin's format that were given and that this version does nothing with."""
+        """Settings that were given and that this version does nothing with yet."""
         given = {
             "agent.scan_interval": "scan_interval" in self.agent.model_fields_set,
             "agent.collect_interval": "collect_interval" in self.agent.model_fields_set,

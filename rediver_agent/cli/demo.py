@@ -1,6 +1,7 @@
 """`rediver-agent demo`: what Rediver is for, in a minute, on real input."""
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from rediver_agent.cli.table import Row, findings_table, ranked, summary, tally
+from rediver_agent.cli.table import Row, console_for, findings_table, ranked, summary, tally
 from rediver_agent.contract.commands import Command
 from rediver_agent.contract.lifecycle import TERMINAL, CommandStatus
 from rediver_agent.demo.operator import Operator
@@ -48,7 +49,7 @@ def command(keep: Path | None) -> None:
 
 
 async def _demo(directory: Path) -> bool:
-    console = Console(highlight=False)
+    console = console_for(sys.stdout)
     app = write_vulnerable_app(directory / "notes-app")
     console.print("starting a server (SQLite) and an agent", style="dim")
     async with staged(directory, app) as stage:
@@ -69,7 +70,8 @@ async def _run(stage: Stage, app: Path) -> tuple[list[Command], list[Row]]:
         commands = [await operator.command_scan(name, str(app)) for name in SCANNERS]
         with anyio.fail_after(MOST_SECONDS):
             commands = await _watch(operator, commands)
-        return commands, [row async for row in operator.findings()]
+        found = [row async for row in operator.findings()]
+    return commands, [(tool, finding) for tool, finding in found if finding.suppression is None]
 
 
 async def _watch(operator: Operator, commands: Sequence[Command]) -> list[Command]:
@@ -113,4 +115,7 @@ def _line(item: Command) -> str:
     scanner = item.payload.get("scanner")
     if not _is_complete(item) or item.result is None:
         return f"  {scanner}: {item.status}: {item.error_message}"
-    return f"  {scanner}: completed, {item.result.get('findings_count')} found"
+    line = f"  {scanner}: completed, {item.result.get('findings_count')} found"
+    metadata = item.result.get("metadata")
+    suppressed = metadata.get("suppressed") if isinstance(metadata, dict) else None
+    return f"{line}, {suppressed} suppressed in the source" if suppressed else line

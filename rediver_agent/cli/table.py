@@ -29,7 +29,7 @@ Row = tuple[str, Finding]
 
 def write_table(spool: Spool, outcomes: Sequence[Outcome], stream: TextIO) -> None:
     """Every finding that counts (the 200 worst), then what each scanner came to."""
-    console = _console(stream)
+    console = console_for(stream)
     rows = (
         (report.tool.name, finding)
         for outcome in outcomes
@@ -131,7 +131,8 @@ def _scanner_line(outcome: Outcome) -> Text:
     return Text(f"  {who}: {', '.join(notes)}", style="green")
 
 
-def _console(stream: TextIO) -> Console:
+def console_for(stream: TextIO) -> Console:
+    """As wide as the terminal; without one, wide enough and without colours."""
     if stream.isatty():
         return Console(file=stream, highlight=False)
     return Console(file=stream, highlight=False, width=PLAIN_WIDTH, no_color=True)

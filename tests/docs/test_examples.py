@@ -1,8 +1,8 @@
 """The examples of the docs, run as they stand.
 
-A ```console block is typed line by line into one shell a page; `# exit N` says with what code a line
-ends. Lines below a command must be printed by it, in that order; `…` stands for anything. ```yaml
-blocks of settings are loaded, ```json blocks parsed.
+A ```console block is typed line by line into a shell; `# exit N` says with what code a line ends.
+Lines below a command must be printed by it, in that order; `…` stands for anything. ```yaml blocks
+of settings are loaded, ```json blocks parsed.
 """
 
 import json

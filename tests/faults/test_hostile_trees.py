@@ -101,6 +101,7 @@ if os.fork() == 0:
             os._exit(0)
         os.setsid()
         here()
+    os._exit(0)
 stay()
 """
 # The first thread ends: the process looks like a zombie, and works on.
@@ -127,13 +128,14 @@ if os.fork() == 0:
     stay()
 os.read(ready, 1)
 """
-# A process that nothing leads to any more kills the supervisor, and stays.
+# A process that nothing leads to (no parent, group or environment) kills the supervisor.
 KILLER = """
 if "again" not in sys.argv:
     supervisor = str(os.getppid())
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
+            os.setsid()
             os.execve(sys.executable, [*sys.orig_argv, "again", supervisor], {})
         os._exit(0)
     here()

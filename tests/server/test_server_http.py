@@ -170,6 +170,23 @@ def test_a_request_id_that_could_forge_a_log_line_is_replaced(server: Server):
     assert reply.headers["X-Request-ID"] != "a b"
 
 
+def test_numbers_larger_than_any_column_do_no_harm(tenant: Tenant):
+    agent, huge = tenant.agent(), 10**30
+    command = tenant.order(source_id=agent.id)
+    agent.acknowledge(command)
+    said = {"command_id": command, "attempt": huge}
+    assert agent.heartbeat(total_scans=huge, running=[said])["lost"] == [command]
+    path = f"/commands/{command}"
+    result = {"status": "failed", "completed_at": "2026-01-16T10:05:00Z", "duration_ms": huge}
+    stale = (409, "STALE_ATTEMPT")
+    assert agent.refused("POST", f"{path}/progress", {"attempt": huge}) == stale
+    assert agent.refused("POST", f"{path}/result", {**result, "attempt": huge}) == stale
+    assert agent.ok("POST", f"{path}/result", result)["accepted"]
+    metadata = {"id": "r", "timestamp": "2026-01-16T10:00:00Z", "attempt": huge}
+    report = {"version": "1.0", "metadata": {**metadata, "command_id": command}}
+    agent.ok("POST", "/ingest/findings", {**report, "tool": {"name": "t"}})
+
+
 def test_health_and_readiness(server: Server):
     client = server.app.test_client()
     assert client.get("/healthz").json == {"status": "ok"}

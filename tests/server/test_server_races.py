@@ -8,15 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from rediver_server_fixtures import Server, Tenant
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 THREADS = 16
 COMMANDS = 200
 
 
+class KeepsAlive(WSGIRequestHandler):
+    """Answers many requests on one connection, as gunicorn does."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
 def base_url(server: Server) -> Iterator[str]:
-    listening = make_server("127.0.0.1", 0, server.app, threaded=True)
+    listening = make_server("127.0.0.1", 0, server.app, threaded=True, request_handler=KeepsAlive)
     thread = threading.Thread(target=listening.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{listening.port}/api/v1"

@@ -19,6 +19,7 @@ PREAMBLE: Final = """
 import os, signal, sys, time
 
 def here():
+    signal.alarm(60)  # to be gone some time, whatever the test did wrong
     start = open("/proc/self/stat").read().rpartition(")")[2].split()[19]
     fd = os.open({roll!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(fd, f"{{os.getpid()}} {{start}}\\n".encode())
@@ -27,8 +28,6 @@ def here():
 def stay():
     while True:
         signal.pause()
-
-signal.alarm(60)  # whatever the test did wrong
 """
 
 

@@ -157,7 +157,7 @@ def test_a_recorded_run_becomes_these_findings():
         ("misconfiguration", "KSV-0001", "deploy/pod.yaml", 8, "medium"),
         ("misconfiguration", "KSV-0003", "deploy/pod.yaml", 8, "low"),
         ("misconfiguration", "AWS-0077", "infra/main.tf", 16, "medium"),
-        ("misconfiguration", "AWS-0080", "infra/main.tf", 16, "high"),
+        ("misconfiguration", "AWS-0080", "infra/main.tf", 20, "high"),
         ("secret", "private-key", "config/deploy_key.pem", 2, "high"),
         ("secret", "aws-access-key-id", "config/settings.env", 2, "critical"),
         ("secret", "github-pat", "config/settings.env", 3, "critical"),
