@@ -11,7 +11,7 @@ PIP := --disable-pip-version-check --quiet
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 OURS := rediver-agent rediver-server $(foreach plugin,$(wildcard plugins/*),rediver-$(notdir $(plugin)))
 
-.PHONY: help setup demo test test-slow check format docs bench lock clean
+.PHONY: help setup demo test test-slow check format docs picture bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -55,6 +55,9 @@ format: setup  ## what `make check` asks for
 
 docs: setup  ## write the reference pages from the code
 	@$(VENV)/python tests/support/reference_pages.py
+
+picture: setup  ## draw the demo anew, for the README
+	@FORCE_COLOR=1 COLUMNS=112 $(VENV)/rediver-agent demo 2>/dev/null | $(VENV)/python tests/support/demo_picture.py
 
 lock:  ## renew the lock files (needs uv)
 	uv pip compile $(LOCK_FLAGS) $(foreach name,$(OURS),--no-emit-package $(name)) --group dev --group build --all-extras pyproject.toml reference_server/pyproject.toml $(wildcard plugins/*/pyproject.toml) -o requirements.lock

@@ -88,10 +88,13 @@ class Job:
         """What became of the tools that were started: nobody may be left."""
         if not self.ended:
             return {}
-        return {
+        told: dict[str, JsonValue] = {
             "survivors": sum(run.survivors for run in self.ended),
             "processes_killed": sum(run.killed for run in self.ended),
         }
+        if not all(run.guaranteed for run in self.ended):
+            told["survivors_guaranteed"] = False  # on macOS a process may have left the group
+        return told
 
 
 class Handler(Protocol):

@@ -133,6 +133,7 @@ def _scanner_line(outcome: Outcome) -> Text:
 
 def console_for(stream: TextIO) -> Console:
     """As wide as the terminal; without one, wide enough and without colours."""
-    if stream.isatty():
-        return Console(file=stream, highlight=False)
-    return Console(file=stream, highlight=False, width=PLAIN_WIDTH, no_color=True)
+    console = Console(file=stream, highlight=False)  # heeds NO_COLOR, FORCE_COLOR and COLUMNS
+    if not console.is_terminal:
+        console.width = PLAIN_WIDTH
+    return console

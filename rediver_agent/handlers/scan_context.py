@@ -87,7 +87,7 @@ class AgentScanContext:
 
     def _found(self, program: str) -> str:
         wanted = self.binary if self.binary and program == self.scanner.program else program
-        path = shutil.which(wanted)
+        path = shutil.which(wanted, path=_absolute_path())
         if path is None:
             raise ToolMissing(
                 f"{wanted} is not on PATH or not executable; install it, or name it in "
@@ -97,12 +97,18 @@ class AgentScanContext:
 
     def _environment(self) -> dict[str, str]:
         return {
-            "PATH": os.environ.get("PATH", os.defpath),
+            "PATH": _absolute_path(),
             "HOME": str(private_directory(self.base / "home")),
             "TMPDIR": str(private_directory(self.base / "tmp")),
             "LANG": "C.UTF-8",
             **self.scanner.environment,
         }
+
+
+def _absolute_path() -> str:
+    """PATH without relative entries: a tool would find its helpers in the repository it scans."""
+    places = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    return os.pathsep.join(place for place in places if Path(place).is_absolute())
 
 
 def _complaint(program: str, ended: process.Ended) -> str:

@@ -77,8 +77,9 @@ def secrets_of(app):
 
 def found_by(report):
     return {
-        (item["rule_id"], item["location"]["path"], item["location"].get("start_line"), item["severity"])
+        (item["rule_id"], place["path"], place.get("start_line"), item["severity"])
         for item in report["findings"]
+        for place in [item["location"]]
         if "suppression" not in item
     }  # fmt: skip
 

@@ -50,6 +50,5 @@ def _filled(template: str, arguments: list[Any]) -> str:
 
 
 def _argument(placeholder: str, number: int, arguments: list[Any]) -> str:
-    if number >= len(arguments):
-        return placeholder
-    return text(arguments[number]) or placeholder
+    argument = arguments[number] if number < len(arguments) else None
+    return str(argument) if isinstance(argument, int | float) else text(argument) or placeholder

@@ -14,8 +14,13 @@ from rediver_semgrep._parse import SemgrepParser
 
 FIXTURES = Path(__file__).parents[4] / "shared" / "fixtures"
 WORDS = {
-    "CRITICAL": "critical", "HIGH": "high", "ERROR": "high", "MEDIUM": "medium",
-    "WARNING": "medium", "LOW": "low", "INFO": "info",
+    "CRITICAL": "critical",
+    "HIGH": "high",
+    "ERROR": "high",
+    "MEDIUM": "medium",
+    "WARNING": "medium",
+    "LOW": "low",
+    "INFO": "info",
 }
 
 

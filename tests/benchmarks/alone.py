@@ -1,0 +1,152 @@
+"""Instruments of our own, for where the shared bench is absent: less, of the same names and units.
+
+As a program it parses one report and prints what that took:  python alone.py PARSER FILE [list|iter]
+"""
+
+import importlib.util
+import json
+import os
+import statistics
+import subprocess  # noqa: TID251 - a bench starts the programs that it measures
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+PARSER_PROGRAM: Final = __file__
+_WARM_UP: Final = 21
+_SERIAL_SECONDS: Final = 8.0
+_DRAIN_SECONDS: Final = 120.0
+
+
+def run(argv: list[str]) -> tuple[float, ...]:
+    """Wall milliseconds of one process."""
+    began = time.perf_counter()
+    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    return ((time.perf_counter() - began) * 1e3,)
+
+
+def write(path: Path, megabytes: float) -> int:
+    """A SARIF report of that size, its results before its rules. Returns how many results."""
+    rules = [
+        {"id": f"rule-{n}", "properties": {"tags": [f"CWE-{20 + n}: a weakness"]}}
+        for n in range(300)
+    ]
+    tool = {"driver": {"name": "bench", "rules": rules}}
+    number = 0
+    with path.open("w", encoding="utf-8") as out:
+        out.write('{"version":"2.1.0","runs":[{"results":[')
+        while out.tell() < megabytes * 1e6:
+            out.write("," * bool(number) + json.dumps(_result(number)))
+            number += 1
+        out.write(f'],"tool":{json.dumps(tool)}}}]}}')
+    return number
+
+
+def _result(number: int) -> dict[str, Any]:
+    line = 1 + number % 4000
+    region = {"startLine": line, "endLine": line + 1, "snippet": {"text": f"value = {number}\n" * 4}}
+    place = {"artifactLocation": {"uri": f"src/module_{number % 400}.py"}, "region": region}
+    return {
+        "fingerprints": {"bench/v1": f"{number:064x}"},
+        "level": ("note", "warning", "error")[number % 3],
+        "locations": [{"physicalLocation": place}],
+        "message": {"text": "user data flows into a call without validation; " * 4},
+        "ruleId": f"rule-{number % 300}",
+    }
+
+
+def measure(
+    kind: Callable[[Mapping[str, str]], Any], services: Mapping[str, str], jobs: int
+) -> dict[str, Any]:
+    """One round of one queue: memory of its idle worker, rate of many commands, wait for one."""
+    queue = kind(services)
+    queue.start()
+    try:
+        for _ in range(_WARM_UP):
+            queue.wait_one()
+        row = {"worker_mib": _tree_pss(queue.worker.pid) / 2**20, **_many(queue, jobs)}
+        serial: list[float] = []
+        end = time.perf_counter() + _SERIAL_SECONDS
+        while time.perf_counter() < end:
+            serial.append(_milliseconds(queue.wait_one))
+        idle = [_probed(queue) for _ in range(queue.idle_n)]
+    finally:
+        queue.stop()
+    return row | {
+        "serial_ms_p50": statistics.median(serial),
+        "idle_ms_p50": statistics.median(idle),
+    }
+
+
+def _many(queue: Any, jobs: int) -> dict[str, float]:
+    before, began = queue.done(), time.perf_counter()
+    queue.enqueue(jobs)
+    enqueued = time.perf_counter()
+    while (done := queue.done() - before) < jobs and time.perf_counter() < began + _DRAIN_SECONDS:
+        time.sleep(0.01)
+    return {
+        "jobs_s": done / (time.perf_counter() - began),
+        "enq_s": jobs / (enqueued - began),
+        "done": done,
+    }
+
+
+def _milliseconds(action: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    action()
+    return (time.perf_counter() - began) * 1e3
+
+
+def _probed(queue: Any) -> float:
+    """Milliseconds from just before a command is sent to a quiet queue until it runs."""
+    time.sleep(queue.idle_gap)
+    path = Path(os.environ["BENCH_TMP"]) / "probe.txt"
+    sent = time.monotonic()
+    queue.probe(str(path))
+    return (float(path.read_text()) - sent) * 1e3
+
+
+def _tree_pss(pid: int) -> int:
+    root = psutil.Process(pid)
+    total = 0
+    for process in (root, *root.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            total += process.memory_full_info().pss
+    return total
+
+
+def _parser(name: str) -> Callable[[str], Any]:
+    if name == "orjson_only":
+        orjson = importlib.import_module("orjson")
+        return lambda path: orjson.loads(Path(path).read_bytes()) and ()
+    file, function = name.rsplit(":", 1)
+    spec = importlib.util.spec_from_file_location("parser_adapter", file)
+    assert spec and spec.loader, f"{file} is no Python file"
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, function)
+
+
+def _peak_mib() -> float:
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) / 1024 for line in status.splitlines() if "VmHWM" in line)
+
+
+def main() -> None:
+    """One parse; every finding is dropped as it comes."""
+    name, path, *_ = sys.argv[1:]
+    parse = _parser(name)
+    began = time.perf_counter()
+    found = sum(1 for _ in parse(path))
+    took = time.perf_counter() - began
+    size = Path(path).stat().st_size / 1e6
+    print(json.dumps({"s": took, "findings": found, "mb_s": size / took, "peak_mib": _peak_mib()}))
+
+
+if __name__ == "__main__":
+    main()
