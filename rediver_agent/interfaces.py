@@ -90,6 +90,7 @@ class Completed:
 
     exit_code: int
     stdout: Path
+    stderr: Path
     stderr_tail: str
 
 

@@ -58,6 +58,14 @@ class Summary:
         """The highest severity among the findings that count."""
         return max(self.by_severity, default=None)
 
+    def learn(self, tool: ToolInfo) -> None:
+        """Take in what is said of the tool; what the scanner knew of it already stays known."""
+        known = self.tool
+        if known is not None:
+            version = tool.version or known.version
+            tool = ToolInfo(tool.name, version, {**known.properties, **tool.properties})
+        self.tool = tool
+
     def note(self, notice: Notice) -> None:
         """Keep a notice, or only count it where there are many."""
         self.notice_count[notice.level] += 1
@@ -92,7 +100,7 @@ class ReportWriter:
                     case Notice():
                         self.summary.note(event)
                     case ToolInfo():
-                        self.summary.tool = event
+                        self.summary.learn(event)
         finally:
             self._flush()
 

@@ -74,7 +74,9 @@ class SpoolDatabase:
             except sqlite3.Error as fault:
                 self._roll_back()
                 if fault.sqlite_errorcode == sqlite3.SQLITE_FULL:
-                    raise DiskFull("the spool is full; see `rediver-agent spool list`") from fault
+                    raise DiskFull(
+                        "the spool is full: free disk space, or see `rediver-agent spool list`"
+                    ) from fault
                 raise SpoolError(f"the spool cannot be written: {fault}") from fault
             except BaseException:
                 self._roll_back()

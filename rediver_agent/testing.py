@@ -95,6 +95,8 @@ class FakeScanContext:
             raise ToolMissing(f"{program} is not on PATH or not executable; install it")
         stdout = self.work_dir.parent / f"{len(self.ran)}.stdout"
         stdout.write_bytes(_bytes(played.stdout))
+        stderr = stdout.with_suffix(".stderr")
+        stderr.write_bytes(_bytes(played.stderr))
         for name, content in played.files.items():
             (self.work_dir / name).write_bytes(_bytes(content))
         if played.exit_code not in ok:
@@ -103,7 +105,7 @@ class FakeScanContext:
                 exit_code=played.exit_code,
                 stderr_tail=played.stderr,
             )
-        return Completed(played.exit_code, stdout, played.stderr)
+        return Completed(played.exit_code, stdout, stderr, played.stderr)
 
     def parse(self, report: Path, format: str, /) -> ScanReport:  # noqa: A002 - the field's word
         """See `ScanContext.parse`."""

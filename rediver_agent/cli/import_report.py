@@ -91,6 +91,7 @@ class _Importer:
         writer.command_id = writer.report_id
         self._spool.open_report(writer.report_id, writer.command_id)
         fault: CommandError | None = None
+        format_name = self._format or "unknown"
         try:
             with tempfile.TemporaryFile() as inflated, path.open("rb") as file:
                 stream = _plain(file, inflated)
@@ -100,6 +101,7 @@ class _Importer:
                     if self._format
                     else self._registry.sniff(head)
                 )
+                format_name = parser.format
                 stream.seek(0)
                 writer.write(parser.parse(stream))
         except OSError as error:
@@ -108,13 +110,13 @@ class _Importer:
             fault = error
         if fault:
             writer.summary.note(Notice("error", str(fault)))
-        report = self._header(path, writer)
+        report = self._header(path, writer, format_name)
         self._spool.finish(writer.command_id, None, [report])
         return _outcome(path, writer, report, fault)
 
-    def _header(self, path: Path, writer: ReportWriter) -> Report:
+    def _header(self, path: Path, writer: ReportWriter, format_name: str) -> Report:
         tool = writer.summary.tool
-        name = tool.name if tool else self._format or "unknown"
+        name = tool.name if tool else format_name
         return Report(
             version="1.0",
             metadata=ReportMetadata(

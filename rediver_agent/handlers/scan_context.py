@@ -65,7 +65,7 @@ class AgentScanContext:
                 exit_code=ended.exit_code,
                 stderr_tail=ended.stderr_tail,
             )
-        return Completed(ended.exit_code, stdout, ended.stderr_tail)
+        return Completed(ended.exit_code, stdout, order.stderr, ended.stderr_tail)
 
     def parse(self, report: Path, format: str, /) -> ScanReport:  # noqa: A002 - the field's word
         """See `ScanContext.parse`."""

@@ -1,7 +1,7 @@
 """The Rediver reference server: commands out to agents, findings in, one tenant never sees another.
 
-It knows of the agent only the contract (`rediver_agent.contract`). `create_app` is imported when
-it is first used, so that the command line's `--help` does not pay for it.
+It knows of the agent only the contract (`rediver_agent.contract`). Importing the package does
+nothing: `create_app` is imported when it is first used.
 """
 
 from importlib import import_module

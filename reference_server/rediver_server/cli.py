@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rediver_server import __version__, schema, serve, sources
 from rediver_server.auth import new_key
 from rediver_server.db import Database, Transaction
+from rediver_server.errors import from_validation
 from rediver_server.models import ApiKey, Role, Tenant, new_id
 from rediver_server.settings import Settings
 
@@ -191,8 +192,7 @@ def main() -> None:
     except click.ClickException as fault:
         _complain(fault.format_message())
     except ValidationError as fault:
-        first = fault.errors(include_url=False)[0]
-        _complain(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        _complain(str(from_validation(fault)))
     except SQLAlchemyError as fault:
         _complain(f"the database cannot be used: {getattr(fault, 'orig', None) or fault}")
 

@@ -67,7 +67,8 @@ def from_validation(fault: ValidationError, prefix: str = "") -> ApiError:
     """The first fault of a document that is not of its model's shape, as a 400."""
     first = fault.errors(include_url=False, include_input=False)[0]
     field = ".".join(str(step) for step in (*([prefix] if prefix else []), *first["loc"]))
-    return invalid(field, _REASONS.get(first["type"], first["msg"]))
+    reason = first["msg"].removeprefix("Value error, ")
+    return invalid(field, _REASONS.get(first["type"], reason))
 
 
 def error_json(

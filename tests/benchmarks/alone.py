@@ -1,6 +1,8 @@
-"""Instruments of our own, for where the shared bench is absent: less, of the same names and units.
+"""Instruments of our own, for where the shared bench is absent: of the same names and units.
 
-As a program it parses one report and prints what that took:  python alone.py PARSER FILE [list|iter]
+As a program it parses one report and prints what that took, as JSON:
+
+    python tests/benchmarks/alone.py orjson_only|FILE.py:FUNCTION REPORT
 """
 
 import importlib.util
@@ -49,7 +51,11 @@ def write(path: Path, megabytes: float) -> int:
 
 def _result(number: int) -> dict[str, Any]:
     line = 1 + number % 4000
-    region = {"startLine": line, "endLine": line + 1, "snippet": {"text": f"value = {number}\n" * 4}}
+    region = {
+        "startLine": line,
+        "endLine": line + 1,
+        "snippet": {"text": f"value = {number}\n" * 4},
+    }
     place = {"artifactLocation": {"uri": f"src/module_{number % 400}.py"}, "region": region}
     return {
         "fingerprints": {"bench/v1": f"{number:064x}"},
@@ -126,7 +132,8 @@ def _parser(name: str) -> Callable[[str], Any]:
         return lambda path: orjson.loads(Path(path).read_bytes()) and ()
     file, function = name.rsplit(":", 1)
     spec = importlib.util.spec_from_file_location("parser_adapter", file)
-    assert spec and spec.loader, f"{file} is no Python file"
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, function)

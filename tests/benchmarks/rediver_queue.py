@@ -59,7 +59,11 @@ class RediverQueue:
                 "Authorization": f"Bearer {tenant['api_key']}",
                 "Content-Type": "application/json",
             }
-            self._order = {"type": "health_check", "payload": {}, "source_id": source["id"]}
+            self._order: dict[str, Any] = {
+                "type": "health_check",
+                "payload": {},
+                "source_id": source["id"],
+            }
             self._database = stack.enter_context(
                 closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True))
             )
@@ -110,7 +114,8 @@ class RediverQueue:
         raise TimeoutError(f"{command_id} is not done after {WAIT_SECONDS:.0f} s")
 
     def _call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        self._http.request(method, path, body and json.dumps(body), self._headers)
+        text = None if body is None else json.dumps(body)
+        self._http.request(method, path, text, self._headers)
         reply = self._http.getresponse()
         document = json.loads(reply.read())
         if reply.status >= 300:
@@ -139,7 +144,7 @@ def _start_server(stack: ExitStack, directory: Path, database: Path) -> int:
 
 def _agent_config(directory: Path, port: int, source: Mapping[str, Any]) -> Path:
     config = directory / "agent.yaml"
-    document = {
+    document: dict[str, Any] = {
         "agent": {"enable_command_polling": True, "command_poll_interval": f"{_POLL_SECONDS}s"},
         "server": {
             "base_url": f"http://127.0.0.1:{port}",

@@ -2,8 +2,9 @@
 
     python tests/benchmarks/run.py RESULTS.json [--quick]
 
-Peers and instruments are the shared bench's (../shared/bench), through adapters of ours; where it is
-absent our own instruments (alone.py) measure ours. What cannot be measured is named, nothing gates.
+Peers and instruments are the shared bench's (../shared/bench), through adapters of ours; where it
+is absent our own instruments (alone.py) measure ours. What cannot be measured is named; nothing
+gates, and only a fault of ours is an error.
 Only processes that were started here are ended, and all of them are.
 """
 
@@ -18,14 +19,14 @@ import signal
 import sqlite3
 import subprocess  # noqa: TID251 - a bench starts the programs that it measures
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import alone
@@ -74,7 +75,7 @@ class Run:
         print(f"not measured: {what}", flush=True)
 
     @contextmanager
-    def peer(self, name: str) -> Iterator[None]:
+    def peer(self, name: str) -> Generator[None]:
         """What breaks costs its own figures, unless it is ours: that is raised."""
         try:
             yield
@@ -144,11 +145,13 @@ def queues(bench: Run, measure: Callable[..., dict[str, Any]], peers: Mapping[An
         for queue, url in {RediverQueue: "", **peers}.items():
             with bench.peer(queue.name):
                 row = measure(queue, {"redis": url}, bench.size.jobs)
-                bench.add("queues", queue.name, number, {k: v for k, v in row.items() if k != "name"})
+                bench.add(
+                    "queues", queue.name, number, {k: v for k, v in row.items() if k != "name"}
+                )
 
 
 @contextmanager
-def celery_on_redis(bench: Run) -> Iterator[dict[Any, str]]:
+def celery_on_redis(bench: Run) -> Generator[dict[Any, str]]:
     """The shared bench's Celery queue with one solo worker, on a redis of each kind."""
     lacking = [] if SHARED.is_dir() else ["../shared/bench"]
     lacking += [f"{name} (bench.lock)" for name in ("celery", "redis") if not _installed(name)]
@@ -168,10 +171,11 @@ def celery_on_redis(bench: Run) -> Iterator[dict[Any, str]]:
 
     with ExitStack() as stack:
         start = import_module("common").redis
-        yield {
-            Plain: stack.enter_context(start()),
-            Durable: stack.enter_context(start(DURABLE)),
-        }
+        peers: dict[Any, str] = {}
+        with bench.peer("redis-server"):
+            peers[Plain] = stack.enter_context(start())
+            peers[Durable] = stack.enter_context(start(DURABLE))
+        yield peers
 
 
 def instruments() -> Any:
@@ -195,10 +199,8 @@ def surroundings() -> dict[str, Any]:
     """When and on what this runs."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    versions = {"SQLite": sqlite3.sqlite_version}
-    for name in ("celery", "redis", "orjson", "msgspec", "ijson"):
-        if _installed(name):
-            versions[name] = version(name)
+    peers = filter(_installed, ("celery", "redis", "orjson", "msgspec", "ijson"))
+    versions = {"SQLite": sqlite3.sqlite_version, **{name: version(name) for name in peers}}
     if server := shutil.which("redis-server"):
         said = subprocess.check_output([server, "--version"], text=True)
         versions["redis-server"] = said.partition("v=")[2].split()[0]
@@ -211,8 +213,12 @@ def surroundings() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions,
         "load_at_start": os.getloadavg()[0],
-        "by": "the shared bench" if SHARED.is_dir() else "our own instruments, with no shared bench",
+        "by": "the shared bench's" if SHARED.is_dir() else "our own",
     }
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(143)  # as Ctrl-C does: by way of every `finally`, so that nothing is left running
 
 
 def main() -> None:
@@ -221,7 +227,7 @@ def main() -> None:
     arguments.add_argument("results", type=Path)
     arguments.add_argument("--quick", action="store_true", help="tiny sizes: to try the bench")
     asked = arguments.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: nothing is left running
+    signal.signal(signal.SIGTERM, _leave)
     SCRATCH.mkdir(parents=True, exist_ok=True)
     # Ours is compiled as an installation would be, and nothing is written beside the shared bench.
     compile_all = [str(BIN / "python"), "-m", "compileall", "-q"]

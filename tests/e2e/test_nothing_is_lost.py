@@ -131,3 +131,47 @@ def test_a_wrong_key_is_said_and_loses_nothing(house, stub_env, tmp_path):
     house.start_agent(tmp_path / "app", env=stub_env)
 
     assert house.outcome(command)["status"] == "completed"
+
+
+def test_a_full_spool_fails_the_scan_that_does_not_fit_and_keeps_the_rest(
+    house, stub_env, tmp_path
+):
+    behave(tmp_path / "small", findings=3)
+    behave(tmp_path / "large", findings=20_000)
+    house.start_agent(tmp_path, env=stub_env, retry_queue={"max_bytes": 1 << 20})
+
+    large = house.outcome(house.scan(tmp_path / "large"))
+    small = house.outcome(house.scan(tmp_path / "small"))
+
+    assert (large["status"], large["result"]["metadata"]["reason"]) == ("failed", "disk_full")
+    assert "the spool is full" in large["error_message"]
+    assert small["status"] == "completed"
+    assert len(house.findings()) == 3
+
+
+def test_with_hardly_any_disk_left_nothing_new_is_claimed(house, stub_env, tmp_path):
+    behave(tmp_path / "app")
+    agent = house.start_agent(
+        tmp_path / "app", env=stub_env, retry_queue={"min_free_bytes": 1 << 60}
+    )
+    command = house.scan(tmp_path / "app")
+
+    wait_for(lambda: "the disk is nearly full" in agent.text(), "the agent says so")
+
+    assert house.get(command)["status"] == "pending"
+
+
+def test_findings_that_the_server_refuses_make_the_result_a_failure(house, stub_env, tmp_path):
+    """A scan is not reported as complete to a server that does not have its findings."""
+    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent.stop(signal.SIGKILL)
+    with sqlite3.connect(tmp_path / "state" / "spool.sqlite3") as spool:  # as by a newer agent
+        spool.execute("UPDATE outbox SET body = '[{\"type\": \"new\"}]' WHERE kind = 'findings'")
+    spool.close()
+
+    house.start_server()
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    done = house.outcome(command)
+
+    assert (done["status"], done["result"]["metadata"]["reason"]) == ("failed", "findings_rejected")
+    assert "parked" in agent.text()

@@ -151,6 +151,18 @@ def test_a_push_without_a_reachable_server_keeps_the_report(agent, tmp_path):
     assert [entry["state"] for entry in entries] == ["waiting"]
 
 
+def test_a_push_with_a_wrong_key_says_so_and_keeps_the_report(agent, house, tmp_path):
+    behave(tmp_path / "app", findings=1)
+    config = house.agent_config(server={"api_key": "rs_src_wrong"})
+
+    done = agent("scan", "app", "--scanner", "stub", "--push", "--config", config)
+
+    assert done.returncode == 2
+    assert "the key is unknown" in done.stderr
+    assert "rs_src_wrong" not in done.stderr + done.stdout
+    assert json.loads(agent("spool", "list", "--json", "--config", config).stdout)["entries"]
+
+
 def test_a_pushed_report_is_on_the_server(agent, house, tmp_path):
     behave(tmp_path / "app", findings=2)
     config = house.agent_config(tmp_path / "app", agent={"enable_command_polling": False})

@@ -301,8 +301,11 @@ def test_an_asset_says_when_each_tool_last_scanned_it_in_full(tenant: Tenant, sc
     first = scans.clock.text()
     scans.send(tool="trivy", branch=SIDE)
     assert last() == {"semgrep": first}
+    late = scans.body(coverage_key="k2")
     scans.send(coverage_key="k2")
-    assert last() == {"semgrep": scans.clock.text()}
+    newest = scans.clock.text()
+    scans.counts(late)
+    assert last() == {"semgrep": newest}
 
 
 def held(tenant: Tenant, agent: Agent) -> str:
@@ -322,18 +325,29 @@ def test_a_report_of_a_held_command_counts_before_and_after_its_result(
     assert [row["fingerprint"] for row in found] == ["f1"]
 
 
-@pytest.mark.parametrize("how", ["given away", "settled by the server", "another attempt"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "acknowledged again",
+        "given away",
+        "settled by the server",
+        "another attempt",
+    ],
+)
 def test_a_report_of_a_lost_attempt_resolves_and_reopens_nothing(
     tenant: Tenant, scans: Scans, how: str
 ):
     scans.send("f1", "f2")
     scans.send("f2")
-    command = held(tenant, scans.agent)
+    command = tenant.order()
+    scans.agent.acknowledge(command)
     attempt = 1
-    if how == "given away":
+    if how in ("acknowledged again", "given away"):
         scans.agent.progress(command)
         scans.clock.advance(60)
-        scans.agent.acknowledge(command)
+        taker = scans.agent if how == "acknowledged again" else tenant.agent()
+        taker.acknowledge(command)
+        attempt = 1 if how == "acknowledged again" else 2
     elif how == "settled by the server":
         tenant.admin.ok("DELETE", f"/commands/{command}")
         scans.clock.advance(120)

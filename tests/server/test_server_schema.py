@@ -1,14 +1,18 @@
 """The tables: those of the origin document by name, and the migrations that make them."""
 
+import sqlite3
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from rediver_server_fixtures import Tenant as Acme
 
+from rediver_server import command_queue
 from rediver_server.db import Database
-from rediver_server.models import Base
+from rediver_server.errors import ApiError
+from rediver_server.models import Base, Command, Tenant
 
 COMMANDS = """id tenant_id source_id type priority payload status created_at expires_at
     acknowledged_at started_at completed_at result error_message scheduled_at schedule_id"""
@@ -80,6 +84,39 @@ def test_sqlite_is_opened_as_the_design_says(schema_file: Path):
         for pragma, value in wanted.items():
             assert tx.connection().exec_driver_sql(f"PRAGMA {pragma}").scalar() == value
     database.close()
+
+
+def test_a_writing_transaction_is_the_only_writer_from_its_start(schema_file: Path):
+    database = Database(f"sqlite:///{schema_file}")
+    other = sqlite3.connect(schema_file, timeout=0, isolation_level=None)
+    with database.read():
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+    with database.write(), pytest.raises(sqlite3.OperationalError, match="locked"):
+        other.execute("BEGIN IMMEDIATE")
+    other.close()
+    database.close()
+
+
+def test_what_is_written_while_reading_is_not_kept(schema_file: Path):
+    database = Database(f"sqlite:///{schema_file}")
+    with database.read() as tx:
+        tx.add(Tenant(name="mistake", created_at=tx.now))
+        tx.flush()
+    with database.read() as tx:
+        assert tx.scalars(sa.select(Tenant)).all() == []
+    database.close()
+
+
+def test_a_command_that_was_written_since_it_was_read_is_not_written_over(tenant: Acme):
+    command = tenant.order()
+    database = tenant.server.app.extensions["rediver"]
+    with database.read() as tx:
+        stale = tx.get_one(Command, command)
+    tenant.admin.ok("DELETE", f"/commands/{command}")
+    with database.write() as tx, pytest.raises(ApiError, match="try again"):
+        command_queue.cancel(tx, "test", stale)
+    assert len(tenant.admin.ok("GET", f"/commands/{command}/events")["events"]) == 2
 
 
 def test_the_models_speak_postgresql_too():

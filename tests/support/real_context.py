@@ -59,7 +59,9 @@ class RealContext:
             )
         stdout = self._base / f"{self._runs}.stdout"
         stdout.write_bytes(ended.stdout)
-        return Completed(ended.returncode, stdout, tail)
+        stderr = stdout.with_suffix(".stderr")
+        stderr.write_bytes(ended.stderr)
+        return Completed(ended.returncode, stdout, stderr, tail)
 
     def parse(self, report: Path, format: str, /) -> ScanReport:  # noqa: A002 - the field's word
         assert report.stat().st_size > 0

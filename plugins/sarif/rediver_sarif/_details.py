@@ -36,7 +36,8 @@ def suppression(value: object, redact: Redact | None) -> dict[str, str] | None:
 
 
 def _is_accepted(entry: object) -> bool:
-    return isinstance(entry, dict) and table(entry).get("status") in {None, "accepted"}
+    status = table(entry).get("status")
+    return isinstance(entry, dict) and (status is None or status == "accepted")
 
 
 def fingerprints(result: Object) -> dict[str, str]:

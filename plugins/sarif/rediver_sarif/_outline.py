@@ -175,7 +175,7 @@ class Outline:
     def _complain(self, run: Run, notification: Any) -> None:
         """A notification of level warning (the default) or error: something was not looked at."""
         about = table(notification)
-        if about.get("level", "warning") not in {"warning", "error"}:
+        if text(about.get("level")) in {"note", "none"}:
             return
         run.complaint_count += 1
         if run.complaint_count <= _MAX_COMPLAINTS:

@@ -16,6 +16,7 @@ from rediver_sarif._values import index, table, text
 MAX_URI: Final = 4000
 _PLAIN: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*")  # nothing to resolve in it
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
+_DOTS: Final = re.compile(r"/\.{1,2}(?:/|$)")
 _DRIVE: Final = re.compile(r"[A-Za-z]:/")
 _SOURCE_ROOTS: Final = frozenset({"SRCROOT", "SOURCEROOT"})
 
@@ -106,6 +107,8 @@ def _decoded(address: str) -> str:
 def _contained(path: str) -> str:
     """The path without what leads elsewhere. An address of another scheme keeps its scheme."""
     scheme = _SCHEME.match(path)
+    if scheme and not _DOTS.search(path):
+        return path
     start = scheme.end() if scheme else 0
     slashes = "//" if scheme and path.startswith("//", start) else ""
     segments: list[str] = []

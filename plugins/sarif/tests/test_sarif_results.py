@@ -69,7 +69,7 @@ def test_an_invocation_may_give_a_rule_another_level(findings, a_result):
 
 def test_a_rule_is_found_by_id_place_guid_and_in_extensions(findings, a_result):
     def by(**reference):
-        return a_result(None, rule=reference)
+        return a_result(None) | {"rule": reference}
 
     tool = {
         "driver": {"name": "lint", "rules": [{"id": "D0", "name": "first"}]},

@@ -76,7 +76,7 @@ class Trivy(Scanner[Options]):
         if "vuln" in options.scanners:
             looked_with = await run_sync(database_properties, ctx.cache_dir)
             found = found.with_tool(ToolInfo("trivy", properties=looked_with))
-        notices = [*complaints(done.stderr_tail, offline=options.offline)]
+        notices = await run_sync(lambda: [*complaints(done.stderr, offline=options.offline)])
         if "misconfig" in options.scanners and not options.honour_repository_config:
             notices += await silenced(ctx, options.exclude)
         for notice in notices:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Final
 
 from rediver_agent import Notice, ScanContext
@@ -13,23 +14,26 @@ _FIRST_WORDS: Final = "scanning is enabled"
 _HARMLESS: Final = "Falling back to embedded checks"  # as --skip-check-update asks
 _MODULE: Final = "Failed to load module"
 _SILENCERS: Final = "(trivy|tfsec):ignore:"
+_MAX_LOG: Final = 16 << 20  # characters; a log beyond that is not read to its end
 _MAX_MESSAGE: Final = 500
 _NAMED: Final = 5  # files that a notice names; it counts the others
 
 
-def complaints(log: str, *, offline: bool) -> Iterator[Notice]:
+def complaints(file: Path, *, offline: bool) -> Iterator[Notice]:
     """A notice for each file or module that was not understood, and one if the log is not whole."""
-    if _FIRST_WORDS not in log:
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        log = stream.read(_MAX_LOG)
+    if _FIRST_WORDS not in log or len(log) == _MAX_LOG:
         yield Notice("warning", "trivy's log is too long to tell whether it read every file")
     for level, text in dict.fromkeys(_LINE.findall(log)):
         if _HARMLESS in text:
             continue
-        file = _FILE.search(text)
+        named = _FILE.search(text)
         expected = (level == "WARN" and "kipping" not in text) or (offline and _MODULE in text)
         yield Notice(
             "info" if expected else "warning",
             f"trivy: {_QUOTED.sub('', text)}"[:_MAX_MESSAGE],
-            path=file[1] if file else None,
+            path=named[1] if named else None,
         )
 
 

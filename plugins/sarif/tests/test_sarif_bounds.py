@@ -1,0 +1,118 @@
+"""A SARIF report costs the same memory whatever its size and its order of keys; excess is cut."""
+
+import json
+import subprocess  # noqa: TID251 - memory is measured in a process of its own
+import sys
+from itertools import repeat
+
+import pytest
+
+MEASURE = """
+import re, sys
+from pathlib import Path
+from rediver_sarif import SarifParser
+
+with open(sys.argv[1], "rb") as stream:
+    count = sum(1 for event in SarifParser().parse(stream))
+peak = re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())
+print(count, int(peak[1]) // 1024)
+"""
+TOOL = {"driver": {"name": "lint", "rules": [{"id": f"R{n}"} for n in range(50)]}}
+
+
+def measured(path):
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True
+    )
+    return map(int, done.stdout.split())
+
+
+def write(path, megabytes, one_more, before="", after=""):
+    """A report whose `results`, or whatever `before` opens, is as long as that."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"version": "2.1.0", "runs": [{' + before)
+        count = 0
+        while file.tell() < megabytes * 1_000_000:
+            file.write(("," if count else "") + json.dumps(one_more(count)))
+            count += 1
+        file.write(after + "}]}")
+    return count
+
+
+def a_result(number):
+    region = {"startLine": number + 1, "snippet": {"text": f"eval(x{number}) " * 8}}
+    place = {"artifactLocation": {"uri": f"src/{number}.py"}, "region": region}
+    return {
+        "ruleId": f"R{number % 50}",
+        "message": {"text": "words " * 40},
+        "locations": [{"physicalLocation": place}],
+    }
+
+
+def a_rule(number):
+    words = f"rule number {number} " * 20
+    return {
+        "id": f"CVE-2024-{number:06}",
+        "fullDescription": {"text": words},
+        "help": {"text": words},
+    }
+
+
+def an_artifact(number):
+    return {"location": {"uri": f"src/folder/{number}.py"}}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
+@pytest.mark.parametrize(
+    ("one_more", "before", "after"),
+    [
+        (a_result, '"results": [', f'], "tool": {json.dumps(TOOL)}'),
+        (a_rule, '"tool": {"driver": {"name": "lint", "rules": [', ']}}, "results": []'),
+        (an_artifact, '"results": [], "artifacts": [', "]"),
+    ],
+    ids=["results before their rules", "rules", "artifacts"],
+)
+def test_memory_is_flat_whatever_the_report_is_long_of(tmp_path, one_more, before, after):
+    small, large = tmp_path / "small.sarif", tmp_path / "large.sarif"
+    write(small, 3, one_more, before, after)
+    written = write(large, 30, one_more, before, after)
+    _, small_peak = measured(small)
+    events, large_peak = measured(large)
+
+    assert events >= (written if one_more is a_result else 1)
+    assert large_peak - small_peak < 8
+    assert large_peak < 64
+
+
+def deep(levels, inner):
+    for _ in range(levels):
+        inner = {"deeper": [inner]}
+    return inner
+
+
+def test_excess_is_cut_to_what_the_contract_takes(findings, a_result):
+    place = {"physicalLocation": {"artifactLocation": {"uri": "x" * 10_000}}}
+    step = {"location": place | {"message": {"text": "y" * 200_000}}}
+    (found,) = findings(
+        a_result(
+            "r" * 5000,
+            message={"text": "m" * 500_000},
+            relatedLocations=[*repeat(place, 500)],
+            codeFlows=[{"threadFlows": [{"locations": [*repeat(step, 600)]}]}],
+            properties={
+                "tags": [*map(str, range(500))],
+                "list": [*range(5000)],
+                "deep": deep(90, 1),
+            },
+        )
+    )
+
+    assert len(found.rule_id) == 1000
+    assert len(found.message) == 100_000
+    assert len(found.title) == 1000
+    assert len(found.related_locations) == 100
+    assert len(found.data_flow) == 500
+    assert len(found.data_flow[0].message) == 100_000
+    assert len(found.tags) == 50
+    assert len(found.properties["list"]) == 50
+    assert json.dumps(found.properties["deep"]).count("deeper") <= 3
