@@ -94,15 +94,25 @@ class ReportWriter:
         try:
             for event in events:
                 anyio.from_thread.check_cancelled()
-                match event:
-                    case Finding():
-                        self._take(event)
-                    case Notice():
-                        self.summary.note(event)
-                    case ToolInfo():
-                        self.summary.learn(event)
+                self.take(event)
         finally:
-            self._flush()
+            self.flush()
+
+    def take(self, event: ParseEvent) -> None:
+        """Take in one event. Findings are in the spool after `flush`."""
+        match event:
+            case Finding():
+                self._take(event)
+            case Notice():
+                self.summary.note(event)
+            case ToolInfo():
+                self.summary.learn(event)
+
+    def flush(self) -> None:
+        """Write what is still in memory."""
+        part, self._part = self._part, []
+        if part:
+            self.spool.add_findings(self.report_id, self.command_id, part)
 
     def _take(self, finding: Finding) -> None:
         finding = self._completed(finding)
@@ -115,11 +125,12 @@ class ReportWriter:
             self.summary.by_severity[finding.severity] += 1
         self._part.append(finding)
         if len(self._part) >= PART:
-            self._flush()
+            self.flush()
 
     def _completed(self, finding: Finding) -> Finding:
-        location = self._quoted(finding)
-        finding = finding.model_copy(update={"location": location})
+        # The report has one asset; a name that a foreign report used would point nowhere.
+        new = {"location": self._quoted(finding), "asset_ref": None}
+        finding = finding.model_copy(update=new)
         return finding.model_copy(update={"fingerprint": self._fingerprints.fingerprint(finding)})
 
     def _quoted(self, finding: Finding) -> Location | None:
@@ -132,11 +143,6 @@ class ReportWriter:
             return location
         snippet = self.source.quote(location.path, location.start_line, location.end_line)
         return location.model_copy(update={"snippet": snippet})
-
-    def _flush(self) -> None:
-        part, self._part = self._part, []
-        if part:
-            self.spool.add_findings(self.report_id, self.command_id, part)
 
 
 def coverage_key(

@@ -41,7 +41,7 @@ START_UP: Final = """\
 ## How long does a command take to start?
 
 Wall time of a program that ends by itself, files cached, {start_rounds} rounds. Each side has a
-virtual environment of its own; ours is that of `make setup`. `plugins` loads every installed plugin.
+virtual environment of its own, ours that of `make setup`. `plugins` loads every installed plugin.
 """
 SARIF: Final = """\
 ## How fast is a SARIF report read, and in how much memory?

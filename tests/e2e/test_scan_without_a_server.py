@@ -1,5 +1,6 @@
 """`rediver-agent scan` and `import`: no server, the right exit code, nothing claimed falsely."""
 
+import gzip
 import json
 import os
 import pty
@@ -222,3 +223,56 @@ def test_an_interrupted_scan_leaves_no_tool_behind(stub_env, tmp_path):
     pids = [int(line) for line in log.read_text().split()]
     wait_for(lambda: not any(alive(pid) for pid in pids), "the tool is gone")
     assert "Traceback" not in said
+
+
+def sarif(*runs):
+    return json.dumps({"version": "2.1.0", "runs": list(runs)})
+
+
+def run_of(tool, *rules):
+    results = [
+        {"ruleId": rule, "level": "error", "message": {"text": f"{tool} found {rule}"}}
+        for rule in rules
+    ]
+    return {"tool": {"driver": {"name": tool}}, "results": results}
+
+
+def test_a_file_of_several_tools_is_a_report_of_each(agent, tmp_path):
+    (tmp_path / "all.sarif").write_text(sarif(run_of("one", "A", "B"), run_of("two", "A")))
+
+    done = agent("import", "all.sarif", "--format", "json")
+
+    reports = json.loads(done.stdout)["reports"]
+    assert {r["tool"]["name"]: len(r["findings"]) for r in reports} == {"one": 2, "two": 1}
+    assert len({r["metadata"]["coverage_key"] for r in reports}) == 2
+
+
+def test_one_unreadable_file_does_not_cost_the_others(agent, tmp_path):
+    (tmp_path / "good.sarif").write_text(sarif(run_of("one", "A")))
+    (tmp_path / "good.sarif.gz").write_bytes(gzip.compress(sarif(run_of("two", "B")).encode()))
+    (tmp_path / "cut.sarif").write_text(sarif(run_of("one", "A"))[:-4])
+    (tmp_path / "cut.sarif.gz").write_bytes(gzip.compress(b"x" * 999)[:-4])
+
+    done = agent("import", *(f"{name}.sarif{gz}" for name in ("good", "cut") for gz in ("", ".gz")))
+
+    assert done.returncode == 2
+    assert "INCOMPLETE: 2 of 4 failed" in done.stdout
+    assert "one found A" in done.stdout
+    assert "two found B" in done.stdout
+    assert "cut.sarif" in done.stderr
+    assert "no whole gzip file" in done.stderr
+
+
+def test_an_imported_json_report_of_another_asset_can_be_sent(agent, house, tmp_path):
+    behave(tmp_path / "app", findings=2)
+    out = tmp_path / "out.json"
+    agent("scan", "app", "--scanner", "stub", "--format", "json", "--output", out)
+    text = out.read_text().replace(
+        '"type":"vulnerability"', '"type":"vulnerability","asset_ref":"target"'
+    )
+    out.write_text(text)
+
+    done = agent("import", out, "--push", "--config", house.agent_config())
+
+    assert done.returncode == 0, done.stderr
+    assert len(house.findings()) == 2

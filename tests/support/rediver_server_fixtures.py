@@ -88,6 +88,7 @@ class Agent(Caller):
         return self.ok("POST", f"/commands/{command}/result", {**RESULT, **said})
 
 
+FAILED = {"status": "failed", "error": "semgrep crashed"}
 RESULT = {"status": "completed", "completed_at": "2026-01-16T10:05:00Z"}
 
 

@@ -22,9 +22,10 @@ _SUSPECTS: Final = tuple(
         r"(?<=['\"`])[^'\"`\n]+(?=['\"`])",
         r"(?<==)\s*[^\s,;]+",
         r"(?:(?<=passwd:)|(?<=password:)|(?<=secret:)|(?<=token:)|(?<=key:))\s*\S+",
-        r"(?=[\w+/=.~-]*\d)(?=[\w+/=.~-]*[a-z])[\w+/=.~-]{15,}[\w+/=]",
     )
 )
+_DIGIT: Final = re.compile(r"\d")
+_LONG: Final = re.compile(r"[\w+/=.~-]{16,}")
 
 
 class Redactor:
@@ -39,11 +40,18 @@ class Redactor:
         said = mask(said, *self._pieces)
         for suspect in _SUSPECTS:
             said = suspect.sub(self._unless_known, said)
-        return said
+        return _LONG.sub(self._unless_words, said)
 
     def _unless_known(self, match: re.Match[str]) -> str:
         found = match[0].strip()
         return match[0] if set(found) <= {"*"} or found in self._known else MASK
+
+    def _unless_words(self, match: re.Match[str]) -> str:
+        """Without a digit it is words that a tool has joined; a full stop ends a sentence."""
+        found = match[0].rstrip(".")
+        if found in self._known or not _DIGIT.search(found):
+            return match[0]
+        return MASK + match[0][len(found) :]
 
     def _pieces_of(self, result: object) -> Iterator[str]:
         for snippet in _snippets(result, _MAX_DEPTH):

@@ -64,18 +64,20 @@ def an_artifact(number):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
 @pytest.mark.parametrize(
-    ("one_more", "before", "after"),
+    ("megabytes", "one_more", "before", "after"),
     [
-        (a_result, '"results": [', f'], "tool": {json.dumps(TOOL)}'),
-        (a_rule, '"tool": {"driver": {"name": "lint", "rules": [', ']}}, "results": []'),
-        (an_artifact, '"results": [], "artifacts": [', "]"),
+        (30, a_result, '"results": [', f'], "tool": {json.dumps(TOOL)}'),
+        (30, a_rule, '"tool": {"driver": {"name": "lint", "rules": [', ']}}, "results": []'),
+        (12, an_artifact, '"results": [], "artifacts": [', "]"),
     ],
     ids=["results before their rules", "rules", "artifacts"],
 )
-def test_memory_is_flat_whatever_the_report_is_long_of(tmp_path, one_more, before, after):
+def test_memory_is_flat_whatever_the_report_is_long_of(
+    tmp_path, megabytes, one_more, before, after
+):
     small, large = tmp_path / "small.sarif", tmp_path / "large.sarif"
     write(small, 3, one_more, before, after)
-    written = write(large, 30, one_more, before, after)
+    written = write(large, megabytes, one_more, before, after)
     _, small_peak = measured(small)
     events, large_peak = measured(large)
 

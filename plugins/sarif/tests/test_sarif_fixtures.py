@@ -17,7 +17,7 @@ from rediver_sarif import SarifParser
 
 FIXTURES = Path(__file__).parents[4] / "shared" / "fixtures"
 SEVERITY = {"error": "high", "warning": "medium", "note": "low", "none": "info"}
-# By the file's own messages: the manifest overlooks that an invocation overrides `rule/variant` too.
+# By the file's own messages. The manifest overlooks that an override of a rule is of its variants.
 OWN_WORD = {
     "sarif/ss-invocation-overrides-level.sarif": {"none": 2, "note": 1, "warning": 1, "error": 1}
 }
