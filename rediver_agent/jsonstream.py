@@ -23,6 +23,7 @@ from rediver_agent.errors import ReportUnreadable
 from rediver_agent.json_guard import Guarded, Readable, ShortNumbers
 
 MAX_PARTS: Final = 500_000  # of one value of an outline: some 60 MiB once it is built
+MAX_KEY: Final = 1000  # characters: `items` has ijson keep all keys above a value, for each level
 
 _CHUNK: Final = 256 * 1024
 _MARKS: Final = (
@@ -81,8 +82,8 @@ def outline(
     Values at a path of `built` come whole. Those at a path of `seen` come as their Python type,
     before anything inside them, and are passed over where no other path leads into them. Paths are
     in the notation of `items`; the document itself is at the empty one.
-    Raises `ReportUnreadable` where the text is not JSON, and for a value at one of the paths that
-    has more than `MAX_PARTS` parts.
+    Raises `ReportUnreadable` where the text is not JSON, for a key longer than `MAX_KEY`, and for
+    a value at one of the paths that has more than `MAX_PARTS` parts: `items` is safe after it.
     """
     root = _Place("")
     for path in seen:
@@ -153,6 +154,7 @@ def _walk(events: _Events, place: _Place, event: str, value: Any) -> Iterator[tu
         for _, key in events:
             if key is None:
                 return
+            _refuse_long(key)
             yield from _inside(events, place.keys.get(key), *next(events))
     elif event == "start_array" and place.element:
         for inner, inner_value in events:
@@ -177,8 +179,10 @@ def _passed_over(events: _Events, event: str) -> int:
     if event not in _OPENING:
         return 0
     depth, parts = 1, 0
-    for parts, (inner, _) in enumerate(events):  # noqa: B007 - returned below
-        if inner in _OPENING:
+    for parts, (inner, value) in enumerate(events):  # noqa: B007 - returned below
+        if inner == "map_key":
+            _refuse_long(value)
+        elif inner in _OPENING:
             depth += 1
         elif inner in _CLOSING:
             depth -= 1
@@ -196,6 +200,8 @@ def _built(events: _Events, path: str, event: str, value: Any) -> Any:
     builder = cast("_Builder", ijson.ObjectBuilder())
     depth = parts = 0
     while True:
+        if event == "map_key":
+            _refuse_long(value)
         builder.event(event, value)
         depth += event in _OPENING
         depth -= event in _CLOSING
@@ -205,6 +211,11 @@ def _built(events: _Events, path: str, event: str, value: Any) -> Any:
         if parts > MAX_PARTS:
             raise _too_large(path)
         event, value = next(events)
+
+
+def _refuse_long(key: str) -> None:
+    if len(key) > MAX_KEY:
+        raise ReportUnreadable(f"a key in the report is longer than {MAX_KEY:,} characters")
 
 
 def _too_large(path: str) -> ReportUnreadable:

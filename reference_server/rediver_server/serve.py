@@ -43,12 +43,12 @@ class _Gunicorn(BaseApplication):
     def load(self) -> Any:
         return create_app(self._settings)
 
-    def _announce(self, worker: Any) -> None:
-        if worker.age == 1:  # not again when a worker is replaced
-            host, port = self._address
-            shown = f"[{host}]" if ":" in host else host
-            sys.stderr.write(f"rediver-server listening on http://{shown}:{port}\n")
-            sys.stderr.flush()
+    def _announce(self, _worker: Any) -> None:
+        """Once a worker answers; again if it had to be replaced, which is worth a line."""
+        host, port = self._address
+        shown = f"[{host}]" if ":" in host else host
+        sys.stderr.write(f"rediver-server listening on http://{shown}:{port}\n")
+        sys.stderr.flush()
 
 
 def listen(host: str, port: int) -> socket.socket:

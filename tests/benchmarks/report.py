@@ -35,7 +35,7 @@ else it did; quote ratios. None of this gates a build.
 - Machine: {cpu}, {cores} cores, {memory_gib} GiB, {system}, Python {python}
 - Load average: {load_at_start:.1f} when it began, {load_at_end:.1f} when it ended
 - Versions: {versions}
-- Instruments: {by}, with adapters of ours (`tests/benchmarks/`)
+- Instruments: {by}; ours is measured through the adapters in `tests/benchmarks/`
 """
 START_UP: Final = """\
 ## How long does a command take to start?

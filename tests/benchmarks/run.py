@@ -228,7 +228,8 @@ def main() -> None:
     arguments.add_argument("--quick", action="store_true", help="tiny sizes: to try the bench")
     asked = arguments.parse_args()
     signal.signal(signal.SIGTERM, _leave)
-    SCRATCH.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(SCRATCH, ignore_errors=True)  # redis would load what it wrote in the last run
+    SCRATCH.mkdir(parents=True)
     # Ours is compiled as an installation would be, and nothing is written beside the shared bench.
     compile_all = [str(BIN / "python"), "-m", "compileall", "-q"]
     subprocess.run([*compile_all, "rediver_agent", "reference_server", "plugins"], cwd=ROOT)

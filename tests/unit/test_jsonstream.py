@@ -152,6 +152,13 @@ def test_a_value_of_too_many_parts_is_refused_before_it_is_built():
     assert seen(text, built=["b"]) == []
 
 
+@pytest.mark.parametrize("text", ['{"KEY": 1}', '{"a": {"KEY": 1}}', '{"b": {"KEY": 1}}'])
+def test_a_long_key_is_refused(text):
+    with pytest.raises(ReportUnreadable, match="a key"):
+        seen(text.replace("KEY", "k" * 1001).encode(), built=["b"], seen=["", "a"])
+    assert seen(text.replace("KEY", "k" * 1000).encode(), seen=[""]) == [("", dict)]
+
+
 def test_the_top_level_is_known_from_the_head():
     whole = b'{"version": "2.1.0", "runs": [{"version": 1}], "n": 5, "o": {"p": 1}, "last": true}'
 
