@@ -42,6 +42,18 @@ test: setup  ## every fast test (under 10 minutes on 2 cores)
 test-slow: setup  ## soak and fault runs
 	@$(VENV)/pytest -m slow --timeout 900
 
+.bench/.ready: bench.lock
+	@echo "setting up .bench: celery, orjson and other peers (about 20 s)"
+	@$(PYTHON) -m venv .bench/venv
+	@.bench/venv/bin/pip install $(PIP) --require-hashes -r bench.lock
+	@touch $@
+
+bench: .venv/.ready  ## speed beside Celery and orjson (8 minutes), into docs/reference/performance.md
+	@$(MAKE) --no-print-directory .bench/.ready || echo "what is in bench.lock cannot be installed: ours is measured without it"
+	@python=.bench/venv/bin/python; test -e .bench/.ready || python=$(VENV)/python; \
+		$$python tests/benchmarks/run.py .bench/results.json
+	@$(VENV)/python tests/benchmarks/report.py .bench/results.json docs/reference/performance.md
+
 check: setup  ## format, lint, types, imports, size
 	@$(VENV)/ruff format --check .
 	@$(VENV)/ruff check .
@@ -62,6 +74,7 @@ picture: setup  ## draw the demo anew, for the README
 lock:  ## renew the lock files (needs uv)
 	uv pip compile $(LOCK_FLAGS) $(foreach name,$(OURS),--no-emit-package $(name)) --group dev --group build --all-extras pyproject.toml reference_server/pyproject.toml $(wildcard plugins/*/pyproject.toml) -o requirements.lock
 	uv pip compile $(LOCK_FLAGS) tools.in -o tools.lock
+	uv pip compile $(LOCK_FLAGS) --group bench -c requirements.lock -o bench.lock
 
 clean:  ## remove what setup made
 	rm -rf .venv .tools .bench

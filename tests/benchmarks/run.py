@@ -70,9 +70,10 @@ class Run:
         print(f"{group}, round {number}: {name}: {shown}", flush=True)
 
     def miss(self, what: str) -> None:
-        """Name what cannot be measured."""
-        self.missing.append(what)
-        print(f"not measured: {what}", flush=True)
+        """Name what cannot be measured, once."""
+        if what not in self.missing:
+            self.missing.append(what)
+            print(f"not measured: {what}", flush=True)
 
     @contextmanager
     def peer(self, name: str) -> Generator[None]:
@@ -102,41 +103,40 @@ def start_up(bench: Run, run: Callable[[list[str]], Any]) -> None:
             bench.add("start-up", name, number, {"ms": run(argv)[0]})
 
 
-def sarif(bench: Run, write: Callable[[Path, float], int], parsers: Mapping[str, Any]) -> None:
-    """Reports to findings, one process a parse."""
+def sarif(bench: Run, write: Callable[[Path, float], int], program: str) -> None:
+    """Reports to findings: `program` parses one report by one parser, in a process of its own."""
+    parsers = _parsers(bench)
     for megabytes in bench.size.sarif_sizes:
         path = SCRATCH / f"{megabytes:g}.sarif"
         results = write(path, megabytes)
         for number in range(1, bench.size.sarif_rounds + 1):
-            for name, command in parsers.items():
+            for name, (python, parser, how) in parsers.items():
                 with bench.peer(name):
-                    row = _parsed(command, path)
+                    row = _said(python, program, parser, str(path), how)
                     bench.add(f"sarif {megabytes:g} MB", name, number, row | {"results": results})
         path.unlink()
 
 
-def _parsed(command: tuple[str, ...], path: Path) -> dict[str, Any]:
-    program, parser, how = command[:-2], command[-2], command[-1]
-    done = subprocess.run([*program, parser, path, how], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-500:])
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def parsers(bench: Run, program: str) -> dict[str, tuple[str, ...]]:
-    """Command lines by name, ours first: interpreter, program, parser, how."""
-    here = (sys.executable, program)
-    found = {PARSER: (str(BIN / "python"), program, OUR_PARSER, "iter")}
+def _parsers(bench: Run) -> dict[str, tuple[str, str, str]]:
+    """Interpreter, parser, and whether it lists its findings or drops each; by name, ours first."""
+    found = {PARSER: (str(BIN / "python"), OUR_PARSER, "iter")}
     if _installed("orjson"):
-        found["orjson.loads alone"] = (*here, "orjson_only", "list")
+        found["orjson.loads alone"] = (sys.executable, "orjson_only", "list")
     else:
         bench.miss("orjson.loads: orjson is not installed (bench.lock)")
     for name, how in (("msgspec", "list"), ("ijson", "iter")):
         if SHARED.is_dir() and _installed(name):
-            found[f"{name} to findings"] = (*here, f"{name}_findings", how)
+            found[f"{name} to findings"] = (sys.executable, f"{name}_findings", how)
         else:
             bench.miss(f"{name}'s parse: {name} (bench.lock) or ../shared/bench is not there")
     return found
+
+
+def _said(*command: str) -> dict[str, Any]:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-500:])
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def queues(bench: Run, measure: Callable[..., dict[str, Any]], peers: Mapping[Any, str]) -> None:
@@ -145,9 +145,8 @@ def queues(bench: Run, measure: Callable[..., dict[str, Any]], peers: Mapping[An
         for queue, url in {RediverQueue: "", **peers}.items():
             with bench.peer(queue.name):
                 row = measure(queue, {"redis": url}, bench.size.jobs)
-                bench.add(
-                    "queues", queue.name, number, {k: v for k, v in row.items() if k != "name"}
-                )
+                row.pop("name", None)  # the shared bench's rows name themselves
+                bench.add("queues", queue.name, number, row)
 
 
 @contextmanager
@@ -221,25 +220,30 @@ def _leave(_number: int, _frame: FrameType | None) -> None:
     sys.exit(143)  # as Ctrl-C does: by way of every `finally`, so that nothing is left running
 
 
+def prepare() -> None:
+    """An empty scratch directory, and the same conditions for everybody."""
+    signal.signal(signal.SIGTERM, _leave)
+    shutil.rmtree(SCRATCH, ignore_errors=True)  # redis would load what it wrote in the last run
+    SCRATCH.mkdir(parents=True)
+    # Ours is compiled, as an installation's files are; beside the shared bench nothing is written.
+    compiler = [str(BIN / "python"), "-m", "compileall", "-q"]
+    subprocess.run([*compiler, "rediver_agent", "reference_server", "plugins"], cwd=ROOT)
+    os.environ |= {"BENCH_TMP": str(SCRATCH), "PYTHONDONTWRITEBYTECODE": "1"}
+    sys.dont_write_bytecode = True
+
+
 def main() -> None:
     """Measure, and write the results."""
     arguments = argparse.ArgumentParser(description="Ours beside its peers, in one run.")
     arguments.add_argument("results", type=Path)
     arguments.add_argument("--quick", action="store_true", help="tiny sizes: to try the bench")
     asked = arguments.parse_args()
-    signal.signal(signal.SIGTERM, _leave)
-    shutil.rmtree(SCRATCH, ignore_errors=True)  # redis would load what it wrote in the last run
-    SCRATCH.mkdir(parents=True)
-    # Ours is compiled as an installation would be, and nothing is written beside the shared bench.
-    compile_all = [str(BIN / "python"), "-m", "compileall", "-q"]
-    subprocess.run([*compile_all, "rediver_agent", "reference_server", "plugins"], cwd=ROOT)
-    os.environ |= {"BENCH_TMP": str(SCRATCH), "PYTHONDONTWRITEBYTECODE": "1"}
-    sys.dont_write_bytecode = True
     bench = Run(QUICK if asked.quick else Size())
+    prepare()
     facts = surroundings()
     tools = instruments()
     start_up(bench, tools.run)
-    sarif(bench, tools.write, parsers(bench, tools.PARSER_PROGRAM))
+    sarif(bench, tools.write, tools.PARSER_PROGRAM)
     with celery_on_redis(bench) as peers:
         queues(bench, tools.measure, peers)
     facts |= {"load_at_end": os.getloadavg()[0], "size": asdict(bench.size)}

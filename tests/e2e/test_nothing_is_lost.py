@@ -29,7 +29,7 @@ def scanned_while_the_server_was_down(house, stub_env, tmp_path, findings=3):
     command = house.scan(app)
     wait_for(lambda: pids(log), "the tool runs")
     house.running(command)
-    house.server.stop(signal.SIGKILL)
+    house.server.crash()
     (tmp_path / "gate").touch()
     wait_for(lambda: spooled(tmp_path / "state"), "the result is in the spool")
     return agent, command
@@ -97,7 +97,7 @@ def test_an_agent_killed_in_the_middle_of_a_scan_leaves_no_tool_and_is_answered_
 
 def test_a_server_that_is_away_does_not_stop_an_agent(house, stub_env, tmp_path):
     behave(tmp_path / "app")
-    house.server.stop(signal.SIGKILL)
+    house.server.crash()
     agent = house.start_agent(tmp_path / "app", env=stub_env)
     wait_for(lambda: "cannot be reached" in agent.text(), "the agent notices")
 

@@ -50,6 +50,7 @@ class Program:
         with log.open("ab") as output:
             self.process = subprocess.Popen(
                 command, stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                start_new_session=True,
                 env={
                     **os.environ, "PYTHONUNBUFFERED": "1",
                     "REDIVER_SERVER_POLL_INTERVAL_SECONDS": "1", **(env or {}),
@@ -69,6 +70,12 @@ class Program:
             self.process.kill()
             self.process.wait()
             raise AssertionError(f"it did not end:\n{self.text()[-2000:]}") from None
+
+
+    def crash(self) -> None:
+        """Kill it and its workers at once, as when its machine goes down."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 class House:

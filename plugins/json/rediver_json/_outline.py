@@ -56,10 +56,11 @@ class Header:
     def check(self) -> None:
         """Raises `ReportUnreadable` for what the contract does not know."""
         version = self.parts.get("version")
-        if version != VERSION:
-            raise ReportUnreadable(
-                f"report {self.number} is of version {str(version)[:20]}; this reads {VERSION}"
-            )
+        _demand(version is not None, f"report {self.number} names no version: it is not Rediver's")
+        _demand(
+            version == VERSION,
+            f"report {self.number} is of version {str(version)[:20]}; this reads {VERSION}",
+        )
         _ = self.tool, self.metadata, self.assets
 
     def _valid(self, model: type[Model], key: str, value: object) -> Model:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from rediver_sarif._values import MAX_TEXT, array, table, text, word
 
-_MAX_STRINGS: Final = 200  # templates kept of one rule, and arguments of one message
+_MAX_STRINGS: Final = 100  # templates kept of one rule, and arguments of one message
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{(\d{1,3})\}")
 
 

@@ -17,7 +17,6 @@ from rediver_sarif._values import table, tables, text, word
 
 VERSION: Final = "2.1.0"
 RESULTS: Final = "runs.item.results.item"
-_INLINE: Final = "inlineExternalProperties.item.results.item"
 _RUN: Final = "runs.item."
 _MAX_RUNS: Final = 10_000
 _MAX_HELD: Final = 20_000  # in memory of one run: extensions, taxonomies, overrides, bases
@@ -49,7 +48,7 @@ _SEEN: Final = frozenset(
         "",
         "runs",
         "runs.item",
-        _INLINE,
+        "inlineExternalProperties.item.results.item",
         f"{_RUN}results",
         RESULTS,
         f"{_RUN}tool.extensions.item",
@@ -106,7 +105,7 @@ class Outline:
                 _refuse_more(len(self.runs), _MAX_RUNS, "runs")
                 self.runs.append(Run(len(self.runs), self._store, readable=value is dict))
                 self._counts = {}
-            case "inlineExternalProperties.item.results.item":  # _INLINE
+            case "inlineExternalProperties.item.results.item":
                 self.inline_results += 1
             case _:
                 self._take_of_run(self.runs[-1], path.removeprefix(_RUN), value)
@@ -121,7 +120,7 @@ class Outline:
                 run.bases = table(value)
                 _refuse_more(len(run.bases), _MAX_HELD, "base ids")
             case ["externalPropertyFileReferences"]:
-                run.external = table(value)
+                run.external = frozenset(word(kind) for kind, at in table(value).items() if at)
             case ["tool", *rest]:
                 self._take_of_tool(run, rest, value)
             case ["taxonomies", _, *rest]:

@@ -7,7 +7,6 @@ id (`rule/variant`); what they say of it need not be true.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from rediver_sarif._message import templates, written
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_TAGS: Final = 50
 LEVELS: Final = frozenset({"error", "warning", "note", "none"})
+_REFERENCE: Final = frozenset({"id", "index", "guid", "toolComponent"})
 _CONFIDENCE: Final = {"very-high": 95, "high": 80, "medium": 60, "low": 30}
 
 
@@ -68,16 +68,13 @@ def kept(descriptor: object) -> dict[str, Any]:
     }
 
 
-_REFERENCE: Final = frozenset({"id", "index", "guid", "toolComponent"})
-
-
 class Rules:
     """The rules of one run, and the levels that its invocations gave them."""
 
     def __init__(self, run: "Run") -> None:
         self._run = run
         self._store = run.store
-        self._found = lru_cache(512)(self._find)
+        self._found = lru_cache(256)(self._find)
         self._levels = self._overrides()
 
     def of(self, result: Mapping[str, Any]) -> tuple[str, Rule | None]:
@@ -94,15 +91,8 @@ class Rules:
         """The level that an invocation's configuration gave the rule."""
         if not self._levels:
             return None
-        keys: list[int | str] = [rule.key]
-        return next(
-            (
-                self._levels[invocation, key]
-                for key in chain(keys, _with_parents(rule_id))
-                if (invocation, key) in self._levels
-            ),
-            None,
-        )
+        keys = ((invocation, key) for key in (rule.key, *_with_parents(rule_id)))
+        return next((self._levels[key] for key in keys if key in self._levels), None)
 
     def _find(
         self, rule_id: str, place: int | None, guid: str, component: int | None
@@ -119,7 +109,8 @@ class Rules:
 
     def _rule(self, key: int, body: Mapping[str, Any]) -> Rule:
         tags = body["tags"]
-        taxa = [name for target in body["taxa"] if (name := self._run.taxon(target))]
+        numbered = [*map(self._run.taxon, body["taxa"]), *body["weaknesses"], *tags]
+        owasps = [*body["owasp"], *(tag for tag in tags if "owasp" in tag.lower())]
         return Rule(
             key=key,
             id=body["id"],
@@ -131,12 +122,8 @@ class Rules:
             help_uri=body["help_uri"],
             confidence=_CONFIDENCE.get(body["precision"]),
             tags=tuple(tags),
-            cwe_ids=tuple(distinct(cwe_ids([*taxa, *body["weaknesses"], *tags]), MAX_TAGS)),
-            owasp_ids=tuple(
-                distinct(
-                    owasp_ids([*body["owasp"], *(t for t in tags if "owasp" in t.lower())]), 20
-                )
-            ),
+            cwe_ids=tuple(distinct(cwe_ids(numbered), MAX_TAGS)),
+            owasp_ids=tuple(distinct(owasp_ids(owasps), MAX_TAGS)),
             messages=body["messages"],
         )
 

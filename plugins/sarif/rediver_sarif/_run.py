@@ -29,7 +29,7 @@ class Run:
     column_kind: str = ""
     bases: Mapping[str, Any] = field(default_factory=dict[str, Any])
     folders: list[str] = field(default_factory=list[str])
-    external: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    external: frozenset[str] = frozenset()  # what is kept in other files
     components: list[Component] = field(default_factory=lambda: [Component()])  # the driver first
     taxonomies: list[Component] = field(default_factory=list[Component])
     overrides: list[tuple[int, Mapping[str, Any]]] = field(
@@ -82,7 +82,7 @@ class Run:
         elif self.results_are is not list:
             yield Notice("error", f"the results of {self.label} are no list: none can be read")
         if self.external and "results" not in self.external:
-            kinds = ", ".join(sorted(map(word, self.external))[:10])
+            kinds = ", ".join(sorted(self.external)[:10])
             yield Notice("info", f"{self.label} keeps {kinds} in another file, which is not read")
         if self.failed:
             said = next((notice.message for notice in self.complaints), "it does not say why")
