@@ -71,7 +71,6 @@ class Program:
             self.process.wait()
             raise AssertionError(f"it did not end:\n{self.text()[-2000:]}") from None
 
-
     def crash(self) -> None:
         """Kill it and its workers at once, as when its machine goes down."""
         os.killpg(self.process.pid, signal.SIGKILL)
