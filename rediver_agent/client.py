@@ -104,7 +104,10 @@ class Client:
     async def send_result(self, command_id: str, body: str) -> ResultReply:
         """Deliver a result, as the spool holds it."""
         path = routes.COMMAND_RESULT.format(id=command_id)
-        return await self._call("POST", path, ResultReply, **_json_text(body.encode()))
+        reply = await self._call("POST", path, ResultReply, **_json_text(body.encode()))
+        if not reply.accepted:
+            raise ServerUnavailable(f"the server did not accept the result of {command_id}")
+        return reply
 
     async def send_findings(self, body: str) -> IngestReply:
         """Deliver one part of a report, as the spool holds it, compressed."""
@@ -132,7 +135,7 @@ class Client:
             ) from fault
         _raise_for_status(response, self._now())
         try:
-            return parse(model, response.json())
+            return parse(model, response.json() if response.content else {})
         except (ValueError, ValidationError) as fault:
             raise ServerUnavailable(
                 f"{response.request.url} did not answer as a Rediver server does"
@@ -150,12 +153,14 @@ def _raise_for_status(response: httpx.Response, now: datetime) -> None:
     where = f"{response.request.method} {response.request.url.path}"
     if status in RETRYABLE or status >= 500:
         wait = _retry_after(response.headers.get(routes.RETRY_AFTER, ""), now)
-        raise ServerUnavailable(f"the server answered {status} to {where}", retry_after=wait)
+        raise ServerUnavailable(
+            f"the server answered {status} to {where}", retry_after=wait, status=status
+        )
     try:
         error = parse(ErrorBody, response.json()).error
     except (ValueError, ValidationError):
         raise ServerUnavailable(
-            f"something that is no Rediver server answered {status} to {where}"
+            f"something that is no Rediver server answered {status} to {where}", status=status
         ) from None
     message = f"the server refused {where}: {error.message} ({error.code})"
     raise ServerRefused(message, status=status, code=error.code)

@@ -37,12 +37,15 @@ class ServerError(RediverError):
 class ServerUnavailable(ServerError):
     """Network, overload, or an answer that is not the server's: may fare better later.
 
-    `retry_after` is what the server asked for, in seconds.
+    `retry_after` is what the server asked for, in seconds; `status` is HTTP's, if there was one.
     """
 
-    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float = 0.0, status: int | None = None
+    ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.status = status
 
 
 class ServerRefused(ServerError):

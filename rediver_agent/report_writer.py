@@ -22,6 +22,7 @@ from rediver_agent.contract.findings import (
     Location,
     Severity,
 )
+from rediver_agent.errors import PluginError
 from rediver_agent.fingerprint import Fingerprinter
 from rediver_agent.interfaces import Notice, ParseEvent, ToolInfo
 from rediver_agent.source_lines import SourceLines
@@ -107,6 +108,8 @@ class ReportWriter:
                 self.summary.note(event)
             case ToolInfo():
                 self.summary.learn(event)
+            case _:  # pyright: ignore[reportUnnecessaryComparison] - foreign code heeds no types
+                raise PluginError(f"a parser must yield findings, notices and tools, not {event!r}")
 
     def flush(self) -> None:
         """Write what is still in memory."""

@@ -173,7 +173,8 @@ class Spool:
             row = db.execute(
                 """SELECT * FROM outbox AS o WHERE NOT parked AND ready AND next_try_at <= ?
                    AND (kind = 'findings' OR NOT EXISTS (SELECT 1 FROM outbox AS f
-                        WHERE f.command_id = o.command_id AND f.kind = 'findings' AND NOT f.parked))
+                        WHERE f.command_id = o.command_id AND f.kind = 'findings'
+                              AND f.holds_result AND NOT f.parked))
                    ORDER BY next_try_at, seq LIMIT 1""",
                 (self._now().timestamp(),),
             ).fetchone()
@@ -207,6 +208,11 @@ class Spool:
                 "WHERE seq = ?",
                 ((self._now() + wait).timestamp(), self._mask(error), entry.seq),
             )
+
+    def let_result_pass(self, entry: Entry) -> None:
+        """These findings wait on, and the result of their command need not wait for them."""
+        with self._database.transaction() as db:
+            db.execute("UPDATE outbox SET holds_result = 0 WHERE seq = ?", (entry.seq,))
 
     def park(self, entry: Entry, error: str) -> None:
         """The server refuses it for good. A result whose findings were refused is now a failure."""

@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS outbox (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, command_id TEXT, report_id TEXT,
     part INTEGER, body TEXT NOT NULL, ready INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
     next_try_at REAL NOT NULL DEFAULT 0, last_error TEXT, parked INTEGER NOT NULL DEFAULT 0,
-    created_at REAL NOT NULL) STRICT;
+    holds_result INTEGER NOT NULL DEFAULT 1, created_at REAL NOT NULL) STRICT;
 CREATE INDEX IF NOT EXISTS idx_outbox_due ON outbox(parked, ready, next_try_at);
 CREATE INDEX IF NOT EXISTS idx_outbox_report ON outbox(report_id, part);
 CREATE INDEX IF NOT EXISTS idx_outbox_command ON outbox(command_id, kind);

@@ -58,7 +58,14 @@ def cli() -> None:
 def main() -> None:
     """The program `rediver-agent`."""
     try:
-        cli()
+        sys.exit(cli.main(standalone_mode=False))
+    except click.ClickException as fault:
+        fault.show()
+        sys.exit(fault.exit_code)
+    except click.Abort:
+        # Not click's own 1, which would say that there are findings.
+        click.echo("rediver-agent: interrupted: there is no result", err=True)
+        sys.exit(FAILED)
     except Exception as fault:
         if os.environ.get("REDIVER_DEBUG"):
             raise

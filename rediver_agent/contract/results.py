@@ -88,6 +88,8 @@ class CommandResult(WireModel):
 
 
 class ResultReply(WireModel):
-    accepted: bool
-    command_id: Id
+    """The result is kept. The origin document leaves the reply open, so that `{}` says yes too."""
+
+    accepted: bool = True
+    command_id: Id | None = None
     status: CommandStatus | None = None

@@ -35,6 +35,9 @@ SETTLED: Final = frozenset(
         ErrorCode.STALE_ATTEMPT,
     }
 )
+# A server of the origin's three calls takes results and no findings. A proxy before a server that
+# is away says the same, so that the findings are not given up for it: they only let the result by.
+NO_SUCH_CALL: Final = frozenset({404, 405})
 LOCKED_OUT: Final = frozenset({401, 403})  # the key may be renewed: nothing is given up for it
 
 
@@ -70,6 +73,8 @@ class DeliverLoop:
             else:
                 await self.client.send_result(entry.command_id or "", body)
         except ServerUnavailable as fault:
+            if entry.kind == "findings" and fault.status in NO_SUCH_CALL:
+                await anyio.to_thread.run_sync(self.spool.let_result_pass, entry)
             wait = max(fault.retry_after, _backoff(entry.attempts))
             await self._postpone(entry, wait, str(fault))
         except ServerRefused as fault:

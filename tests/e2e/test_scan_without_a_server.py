@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import pty
+import signal
 import subprocess  # noqa: TID251 - the program is run as a user runs it
 
 import pytest
@@ -210,16 +211,18 @@ def test_on_a_terminal_there_is_a_progress_display(stub_env, tmp_path):
     assert process.returncode == 0
 
 
-def test_an_interrupted_scan_leaves_no_tool_behind(stub_env, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, -15)])
+def test_an_interrupted_scan_leaves_no_tool_behind(stub_env, tmp_path, number, code):
     log = behave(tmp_path / "app", gate=str(tmp_path / "never"))
     process = subprocess.Popen(
         [BIN / "rediver-agent", "scan", "app", "--scanner", "stub"],
         cwd=tmp_path, env={**stub_env, "HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     wait_for(lambda: log.exists() and log.read_text(), "the tool runs")
-    process.terminate()
+    process.send_signal(number)
     _, said = process.communicate(timeout=60)
 
+    assert process.returncode == code, "1 would say that there are findings"
     pids = [int(line) for line in log.read_text().split()]
     wait_for(lambda: not any(alive(pid) for pid in pids), "the tool is gone")
     assert "Traceback" not in said

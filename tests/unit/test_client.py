@@ -148,6 +148,21 @@ def test_an_answer_that_is_no_rediver_servers_proves_nothing(script, status, bod
         call(script, "poll", 1)
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"accepted": true, "command_id": "cmd_1"}'])
+def test_a_result_is_delivered_whatever_a_server_says_besides_yes(script, body):
+    script.answer(200, body)
+
+    assert call(script, "send_result", "cmd_1", "{}")[0].accepted is True
+
+
+@pytest.mark.parametrize("body", [b"<html>please log in</html>", b"[]", b'{"accepted": false}'])
+def test_a_result_is_not_delivered_by_a_proxys_page(script, body):
+    script.answer(200, body)
+
+    with pytest.raises(ServerUnavailable):
+        call(script, "send_result", "cmd_1", "{}")
+
+
 def test_a_server_that_is_not_there_is_unavailable():
     section = ServerSection(base_url="http://127.0.0.1:9", api_key="rs_src_x")
 

@@ -113,6 +113,18 @@ def test_a_result_waits_while_its_findings_are_postponed(spool, clock):
     assert (again.kind, again.attempts, again.last_error) == ("findings", 1, "the server is away")
 
 
+def test_a_result_need_not_wait_for_findings_that_the_server_has_no_call_for(spool, clock):
+    with_findings(spool, 1)
+    spool.finish("cmd_1", result(), [report()])
+    entry, _ = spool.next_due()
+    spool.let_result_pass(entry)
+    spool.postpone(entry, timedelta(hours=1), "404")
+
+    assert [kind for kind, _ in drain(spool)] == ["result"]
+    clock.time += timedelta(hours=1)
+    assert [kind for kind, _ in drain(spool)] == ["findings"]
+
+
 def test_the_findings_of_one_command_do_not_hold_back_another(spool):
     with_findings(spool, 1, "cmd_1", "r1")
     with_findings(spool, 1, "cmd_2", "r2")
