@@ -48,6 +48,8 @@ def outcome_of(
         "suppressed": summary.suppressed,
         "coverage": summary.coverage.value,
     }
+    if header.tool.properties:
+        metadata["looked_with"] = header.tool.properties
     if summary.below_threshold:
         metadata["below_threshold"] = summary.below_threshold
     if summary.notices:

@@ -147,11 +147,11 @@ CRASH_AFTER_THE_SCAN = '"$real" "$@"; kill -KILL $$'
 NO_REPORT = "exit 0"
 HALF_A_REPORT = """
 "$real" "$@"; code=$?
-for file in "${TMPDIR%/*}"/work/*; do truncate -s $(($(stat -c %s "$file") / 2)) "$file"; done
+for file in "${TMPDIR%/*}/work"/*; do truncate -s $(($(stat -c %s "$file") / 2)) "$file"; done
 exit $code"""
 EMPTY_REPORT = """
 "$real" "$@"; code=$?
-for file in "${TMPDIR%/*}"/work/*; do truncate -s 0 "$file"; done
+for file in "${TMPDIR%/*}/work"/*; do truncate -s 0 "$file"; done
 exit $code"""
 WRONG_EXIT = '"$real" "$@"; exit 9'
 

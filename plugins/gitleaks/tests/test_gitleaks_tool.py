@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from real_context import RealContext
+from agent_context import agent_context
 
 from rediver_agent import ScanReport, ToolError
 from rediver_agent.contract import Finding
@@ -37,7 +37,8 @@ def target(tmp_path):
 def run(tmp_path, target):
     def run_gitleaks(**options: object) -> ScanReport:
         scanner = Gitleaks()
-        return scan(scanner, RealContext(scanner, target, tmp_path / "base"), **options)
+        with agent_context(scanner, target, tmp_path / "base") as context:
+            return scan(scanner, context, **options)
 
     return run_gitleaks
 
@@ -161,8 +162,11 @@ def test_a_folder_of_a_repository_has_no_history_of_its_own(tmp_path, target):
     commit(target)
     scanner = Gitleaks()
 
-    with pytest.raises(ToolError, match="folder in a repository"):
-        scan(scanner, RealContext(scanner, target / "keys", tmp_path / "base"), history=True)
+    with (
+        agent_context(scanner, target / "keys", tmp_path / "base") as context,
+        pytest.raises(ToolError, match="folder in a repository"),
+    ):
+        scan(scanner, context, history=True)
 
 
 def test_an_empty_target_is_clean(run, target):
@@ -177,6 +181,7 @@ def test_an_empty_target_is_clean(run, target):
 def test_the_version_is_known(tmp_path, target):
     scanner = Gitleaks()
 
-    version = anyio.run(scanner.probe, RealContext(scanner, target, tmp_path / "base"))
+    with agent_context(scanner, target, tmp_path / "base") as context:
+        version = anyio.run(scanner.probe, context)
 
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)

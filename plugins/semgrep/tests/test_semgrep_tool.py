@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from real_context import RealContext
+from agent_context import agent_context
 
 from rediver_agent import Notice, ScanReport, ToolError
 from rediver_agent.contract import Finding
@@ -41,7 +41,8 @@ def target(tmp_path):
 def run(tmp_path, target):
     def run_semgrep(**options: object) -> ScanReport:
         scanner = Semgrep()
-        return scan(scanner, RealContext(scanner, target, tmp_path / "base"), **options)
+        with agent_context(scanner, target, tmp_path / "base") as context:
+            return scan(scanner, context, **options)
 
     return run_semgrep
 
@@ -173,6 +174,7 @@ def test_an_empty_target_is_clean(run, rule):
 def test_the_version_is_known(tmp_path, target):
     scanner = Semgrep()
 
-    version = anyio.run(scanner.probe, RealContext(scanner, target, tmp_path / "base"))
+    with agent_context(scanner, target, tmp_path / "base") as context:
+        version = anyio.run(scanner.probe, context)
 
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)

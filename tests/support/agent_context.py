@@ -1,0 +1,36 @@
+"""The agent's own `ScanContext` around a scanner, for tests that run a real tool alone."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rediver_agent.agent import utc_now
+from rediver_agent.contract import HealthCheckCommand
+from rediver_agent.executor import Job
+from rediver_agent.handlers.scan_context import AgentScanContext
+from rediver_agent.interfaces import AnyScanner
+from rediver_agent.policy import open_typed
+from rediver_agent.spool import Spool
+from rediver_agent.state_dir import private_directory
+
+
+@contextmanager
+def agent_context(scanner: AnyScanner, directory: Path, base: Path) -> Generator[AgentScanContext]:
+    """What the agent would hand to `scanner` for a scan of `directory`; its files are in `base`."""
+    target = open_typed(str(directory))
+    spool = Spool(base / "state", now=utc_now)
+    try:
+        yield AgentScanContext(
+            job=Job(HealthCheckCommand(id="cmd_test", type="health_check"), commanded=False),
+            scanner=scanner,
+            binary=None,
+            target=str(directory),
+            directory=target.descriptor,
+            base=private_directory(base),
+            cache_dir=private_directory(base / "cache"),
+            spool=spool,
+            on_start=lambda: None,
+        )
+    finally:
+        spool.close()
+        target.close()
