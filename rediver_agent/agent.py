@@ -22,7 +22,7 @@ import anyio.to_thread
 from rediver_agent import process
 from rediver_agent.client import Client
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
-from rediver_agent.errors import ConfigurationError, ServerError
+from rediver_agent.errors import ConfigurationError, DiskFull, ServerError, SpoolError
 from rediver_agent.executor import Cause, Executor, Handler
 from rediver_agent.handlers.cancel import CancelHandler
 from rediver_agent.handlers.health_check import HealthCheckHandler
@@ -131,8 +131,14 @@ class Agent:
             shutil.rmtree(self.settings.state_dir / "work" / command.id, ignore_errors=True)
             if command.state != "finished":
                 log.warning("%s was begun and not finished; it is reported so", command.id)
-                spool.finish(command.id, _restarted(command.attempt, self.now()), ())
-        spool.hurry()  # whatever made it wait may have been mended before the restart
+                try:
+                    spool.finish(command.id, _restarted(command.attempt, self.now()), ())
+                except (DiskFull, SpoolError) as fault:  # sending what is there makes room
+                    log.error("%s: %s", command.id, fault)
+        try:
+            spool.hurry()  # whatever made it wait may have been mended before the restart
+        except (DiskFull, SpoolError) as fault:
+            log.error("what waits is sent in its time: %s", fault)
 
     async def _serve(self, client: Client, spool: Spool) -> None:
         executor = build_executor(

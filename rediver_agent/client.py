@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import anyio
 import anyio.to_thread
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
 
@@ -38,6 +38,7 @@ from rediver_agent.errors import ConfigurationError, ServerRefused, ServerUnavai
 from rediver_agent.settings import ServerSection
 
 CONNECT_SECONDS: Final = 5.0
+MAX_RETRY_AFTER: Final = 3600.0  # no proxy silences an agent for longer
 RETRYABLE: Final = frozenset({408, 425, 429})
 GZIP_FROM_BYTES: Final = 1024
 # Full jitter, 1 s ... 60 s (DESIGN section 4).
@@ -136,7 +137,7 @@ class Client:
         _raise_for_status(response, self._now())
         try:
             return parse(model, response.json() if response.content else {})
-        except (ValueError, ValidationError) as fault:
+        except (ValueError, RecursionError) as fault:  # pydantic's errors are ValueErrors
             raise ServerUnavailable(
                 f"{response.request.url} did not answer as a Rediver server does"
             ) from fault
@@ -158,7 +159,7 @@ def _raise_for_status(response: httpx.Response, now: datetime) -> None:
         )
     try:
         error = parse(ErrorBody, response.json()).error
-    except (ValueError, ValidationError):
+    except (ValueError, RecursionError):
         raise ServerUnavailable(
             f"something that is no Rediver server answered {status} to {where}", status=status
         ) from None
@@ -167,16 +168,16 @@ def _raise_for_status(response: httpx.Response, now: datetime) -> None:
 
 
 def _retry_after(value: str, now: datetime) -> float:
-    """Seconds, or a date (RFC 9110 section 10.2.3). What is neither counts as none."""
-    if value.isdigit():
-        return float(value)
+    """Seconds, or a date (RFC 9110 section 10.2.3), an hour at most. What is neither is none."""
+    if value.isascii() and value.isdigit():
+        return min(float(value), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
         return 0.0
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - now).total_seconds())
+    return min(max(0.0, (moment - now).total_seconds()), MAX_RETRY_AFTER)
 
 
 def _wait(state: RetryCallState) -> float:

@@ -8,6 +8,7 @@ raises ends the agent.
 
 import logging
 import math
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -180,7 +181,9 @@ class Executor:
             raise
         finally:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + WRITE_SECONDS):
-                await self._write(job, outcome, started)
+                outcome = await self._write(job, outcome, started)
+            self.finished += 1
+            self.failed += outcome.status is ResultStatus.FAILED
             del self._jobs[job.id]
             if not self._jobs:
                 self._idle.set()
@@ -197,9 +200,11 @@ class Executor:
             return failure(fault.reason, str(fault), retryable=fault.retryable)
         except RediverError as fault:
             return failure(Reason.AGENT_ERROR, str(fault), retryable=True)
-        except Exception as fault:  # a plugin's or a handler's own fault ends its command only
+        except BaseException as fault:  # a plugin's own fault ends its command only: sys.exit() too
+            if isinstance(fault, anyio.get_cancelled_exc_class()) and _is_cancelled():
+                raise
             log.exception("%s: the plugin failed", job.id)
-            return failure(Reason.PLUGIN_ERROR, f"{type(fault).__name__}: {fault}")
+            return failure(Reason.PLUGIN_ERROR, described(fault))
 
     def _allowed(self, job: Job) -> Handler:
         if job.commanded:
@@ -210,28 +215,33 @@ class Executor:
             raise TypeNotAllowed(f"this agent has no handler for {job.command.type!r} commands")
         return handler
 
-    async def _write(self, job: Job, outcome: Outcome, started: datetime) -> None:
-        self.finished += 1
-        self.failed += outcome.status is ResultStatus.FAILED
-        if job.cause is Cause.LEASE_LOST:
-            await anyio.to_thread.run_sync(self._spool.forget, job.id)
-            return
-        result = self._result(job, outcome, started) if job.commanded else None
+    async def _write(self, job: Job, outcome: Outcome, started: datetime) -> Outcome:
+        """Write it, or a failure in its place. Returns which: what is not on disk is no success."""
         try:
-            await anyio.to_thread.run_sync(self._spool.finish, job.id, result, outcome.reports)
+            if job.cause is Cause.LEASE_LOST:
+                await anyio.to_thread.run_sync(self._spool.forget, job.id)
+            else:
+                await self._finish(job, outcome, started)
         except DiskFull:
             # The findings do not fit; the bare outcome may. Without it the next start reports it.
             bare = failure(Reason.DISK_FULL, "the agent's disk is full; free space", retryable=True)
-            result = self._result(job, bare, started) if job.commanded else None
-            await self._write_bare(job, result)
-        except SpoolError:
-            log.exception("%s: the outcome could not be written", job.id)
-
-    async def _write_bare(self, job: Job, result: CommandResult | None) -> None:
+        except SpoolError as fault:
+            bare = failure(Reason.AGENT_ERROR, str(fault), retryable=True)
+        except (ValueError, TypeError, RecursionError) as fault:
+            # A plugin said what is no JSON of the contract: its result is a failure, and goes out.
+            log.exception("%s: the plugin's outcome cannot be written", job.id)
+            bare = failure(Reason.PLUGIN_ERROR, described(fault))
+        else:
+            return outcome
         try:
-            await anyio.to_thread.run_sync(self._spool.finish, job.id, result, ())
+            await self._finish(job, bare, started)
         except (DiskFull, SpoolError):
             log.exception("%s: the outcome could not be written; free disk space", job.id)
+        return bare
+
+    async def _finish(self, job: Job, outcome: Outcome, started: datetime) -> None:
+        result = self._result(job, outcome, started) if job.commanded else None
+        await anyio.to_thread.run_sync(self._spool.finish, job.id, result, outcome.reports)
 
     def _result(self, job: Job, outcome: Outcome, started: datetime) -> CommandResult:
         now = self._now()
@@ -241,7 +251,7 @@ class Executor:
             duration_ms=max(0, round((now - started).total_seconds() * 1000)),
             exit_code=outcome.exit_code,
             findings_count=outcome.findings_count,
-            error=outcome.error,
+            error=_sentence(outcome.error) if outcome.error else None,
             metadata={**outcome.metadata, **job.tools()},
             attempt=job.attempt,
             retryable=outcome.retryable or None,
@@ -252,15 +262,30 @@ def failure(reason: Reason, error: str, *, retryable: bool = False) -> Outcome:
     """A failed outcome with its reason and a sentence."""
     return Outcome(
         status=ResultStatus.FAILED,
-        error=error[:MAX_ERROR],
+        error=error,
         retryable=retryable,
         metadata={"reason": reason.value},
     )
 
 
+def _sentence(error: str) -> str:
+    """What a tool or a plugin said, as text that the contract takes."""
+    return error[:MAX_ERROR].encode(errors="replace").decode()
+
+
+def described(fault: BaseException) -> str:
+    """A foreign exception in a line, even one that cannot say what it is."""
+    return traceback.format_exception_only(fault)[-1].strip()
+
+
 def is_control(command: AnyCommand) -> bool:
     """Whether a command uses no slot."""
     return not isinstance(command, ScanCommand | CollectCommand) and command.type in CONTROL_TYPES
+
+
+def _is_cancelled() -> bool:
+    """Whether it is we who cancel: foreign code may raise a cancellation of its own."""
+    return anyio.current_effective_deadline() == -math.inf
 
 
 def _never_ran() -> Outcome:

@@ -62,7 +62,7 @@ def _load(plugins: Plugins, entry: EntryPoint) -> None:
     try:
         plugins.manager.register(entry.load(), name=entry.name)
         plugins.manager.check_pending()
-    except Exception as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
+    except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
         plugins.manager.unregister(name=entry.name) if plugins.manager.has_plugin(
             entry.name
         ) else None

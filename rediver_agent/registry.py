@@ -62,7 +62,7 @@ def build_registry(plugins: Plugins) -> Registry:
             found_parsers = _provided(plugins, name, "rediver_parsers", Parser)
             _refuse_repeated((f"scanner:{item.name}" for item in found_scanners), origins)
             _refuse_repeated((f"parser:{item.format}" for item in found_parsers), origins)
-        except Exception as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
+        except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
             broken.append(BrokenPlugin(origin, f"{type(fault).__name__}: {fault}"))
             continue
         for scanner in found_scanners:

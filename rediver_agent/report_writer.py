@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import anyio.from_thread
@@ -29,6 +29,7 @@ from rediver_agent.source_lines import SourceLines
 from rediver_agent.spool import Spool
 
 MAX_NOTICES: Final = 20  # kept of each level; all are counted
+MAX_NOTICE: Final = 2000  # characters of one; a tool may quote a whole file
 PART: Final = MAX_FINDINGS_A_PART // 2  # so that a busy scan's parts stay well below the caps
 
 
@@ -71,7 +72,7 @@ class Summary:
         """Keep a notice, or only count it where there are many."""
         self.notice_count[notice.level] += 1
         if self.notice_count[notice.level] <= MAX_NOTICES:
-            self.notices.append(notice)
+            self.notices.append(replace(notice, message=notice.message[:MAX_NOTICE]))
 
 
 @dataclass(slots=True)

@@ -43,7 +43,9 @@ class SourceLines:
             os.close(descriptor)
             return []
         with os.fdopen(descriptor, "rb") as file:
-            return file.read(MAX_FILE_BYTES).decode("utf-8", "replace").splitlines()
+            text = file.read(MAX_FILE_BYTES).decode("utf-8", "replace").replace("\0", "\ufffd")
+        # Not splitlines(): a form feed ends no line for the tools that number them.
+        return text.replace("\r\n", "\n").split("\n")
 
     def _open(self, parts: tuple[str, ...]) -> int:
         directory = os.dup(self._target)

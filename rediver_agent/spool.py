@@ -8,6 +8,7 @@ Methods block (SQLite, `synchronous=FULL`) and may be called from any thread.
 """
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,14 @@ from rediver_agent.spool_database import SpoolDatabase
 
 MAX_PART_BYTES: Final = 4 << 20  # the server's body cap is 10 MB, the report's header comes on top
 _FINDINGS: Final = TypeAdapter(list[Finding])
+_LONGEST_WAIT: Final = 7200.0  # seconds; a row due later than that only looks so: the clock was set
+# NUL in JSON: the escape, where its backslash is not itself escaped.
+_NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+# A row that may be sent: findings before the result of their command.
+_SENDABLE: Final = """FROM outbox AS o WHERE NOT parked AND ready
+    AND (kind = 'findings' OR NOT EXISTS (SELECT 1 FROM outbox AS f
+         WHERE f.command_id = o.command_id AND f.kind = 'findings'
+               AND f.holds_result AND NOT f.parked))"""
 
 Kind = Literal["findings", "result"]
 
@@ -156,7 +165,7 @@ class Spool:
         """Append findings, as one part or as many as the server's caps make of them."""
         for body in _bodies(findings):
             with self._database.transaction() as db:
-                self._add_part(db, report_id, command_id, self._mask(body))
+                self._add_part(db, report_id, command_id, self._clean(body))
 
     def findings(self, report_id: str) -> Iterator[Finding]:
         """The findings of a report that is still here, in order, a part at a time."""
@@ -169,14 +178,12 @@ class Spool:
 
     def next_due(self) -> tuple[Entry, str] | None:
         """What to send next, and its body; None while nothing is due. Findings before results."""
+        now = self._now().timestamp()
         with self._database.reading() as db:
             row = db.execute(
-                """SELECT * FROM outbox AS o WHERE NOT parked AND ready AND next_try_at <= ?
-                   AND (kind = 'findings' OR NOT EXISTS (SELECT 1 FROM outbox AS f
-                        WHERE f.command_id = o.command_id AND f.kind = 'findings'
-                              AND f.holds_result AND NOT f.parked))
-                   ORDER BY next_try_at, seq LIMIT 1""",
-                (self._now().timestamp(),),
+                f"SELECT * {_SENDABLE} AND (next_try_at <= ? OR next_try_at > ?) "
+                "ORDER BY next_try_at, seq LIMIT 1",
+                (now, now + _LONGEST_WAIT),
             ).fetchone()
             if row is None:
                 return None
@@ -185,8 +192,7 @@ class Spool:
     def next_try_at(self) -> float | None:
         """When the earliest waiting row is due (seconds since 1970); None if none waits."""
         with self._database.reading() as db:
-            row = db.execute("SELECT min(next_try_at) FROM outbox WHERE NOT parked AND ready")
-            return row.fetchone()[0]
+            return db.execute(f"SELECT min(next_try_at) {_SENDABLE}").fetchone()[0]
 
     def delivered(self, entry: Entry) -> None:
         """The server has it: the row goes, and with a result all that was kept for its command."""
@@ -252,24 +258,34 @@ class Spool:
             return db.execute("DELETE FROM outbox WHERE seq = ? AND parked", (seq,)).rowcount == 1
 
     def prune(self, max_age: timedelta) -> int:
-        """Give up what has waited longer than `max_age`. Returns how many rows.
+        """Give up what has waited longer than `max_age` and was tried. Returns how many rows.
 
         A result whose findings are given up is now a failure, never a clean one.
         """
         before = (self._now() - max_age).timestamp()
-        old = "FROM outbox WHERE ready AND created_at < ?"
+        # What was never tried may only look old, because the clock was set.
+        old = "FROM outbox WHERE ready AND attempts AND created_at < ?"
         with self._database.transaction() as db:
             query = (
                 f"SELECT DISTINCT command_id {old} AND kind = 'findings' AND command_id NOT NULL"
             )
             for (command_id,) in db.execute(query, (before,)).fetchall():
                 self._fail_result(db, command_id, "they could not be delivered in time")
-            return db.execute(f"DELETE {old}", (before,)).rowcount
+            dropped = db.execute(f"DELETE {old}", (before,)).rowcount
+            db.execute(
+                "DELETE FROM commands WHERE state = 'finished' AND NOT EXISTS (SELECT 1 "
+                "FROM outbox WHERE command_id = commands.id AND kind = 'result')"
+            )
+            return dropped
 
     # -- inside ---------------------------------------------------------------------------------
 
     def _text(self, value: object) -> str:
-        return self._mask(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return self._clean(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+    def _clean(self, text: str) -> str:
+        """Without secrets, and without NUL, which a server refuses and a tool may well print."""
+        return self._mask(_NUL.sub(r"\1\\ufffd", text) if "\\u0000" in text else text)
 
     def _insert(  # noqa: PLR0913 - the columns of a row
         self,

@@ -4,7 +4,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +73,7 @@ class SpoolDatabase:
                 self._db.execute("COMMIT")
             except sqlite3.Error as fault:
                 self._roll_back()
-                if fault.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                if getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
                     raise DiskFull(
                         "the spool is full: free disk space, or see `rediver-agent spool list`"
                     ) from fault
@@ -83,5 +83,6 @@ class SpoolDatabase:
                 raise
 
     def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
+        with suppress(sqlite3.Error):  # the first fault is the one to tell
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")

@@ -16,7 +16,7 @@ from pydantic import JsonValue
 from rediver_agent import __version__
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.errors import CommandError
-from rediver_agent.executor import Job, Outcome
+from rediver_agent.executor import Job, Outcome, described
 from rediver_agent.handlers.scan_context import AgentScanContext
 from rediver_agent.interfaces import AnyScanner
 from rediver_agent.policy import open_typed
@@ -79,11 +79,13 @@ class HealthCheckHandler:
         )
         try:
             with anyio.fail_after(PROBE_SECONDS):
-                return {"usable": True, "version": await scanner.probe(context)}
+                return {"usable": True, "version": str(await scanner.probe(context))}
         except TimeoutError:
             return {"usable": False, "problem": f"no answer within {PROBE_SECONDS:.0f} s"}
         except CommandError as fault:
             return {"usable": False, "problem": str(fault)}
+        except (Exception, SystemExit) as fault:  # noqa: BLE001 - one bad plugin hides no other
+            return {"usable": False, "problem": described(fault)}
         finally:
             target.close()
             with anyio.CancelScope(shield=True):

@@ -74,7 +74,20 @@ class ScanHandler:
                 await anyio.to_thread.run_sync(shutil.rmtree, base, True)
 
     async def _scan(self, scan: Scan) -> Outcome:
-        report = await self._run_tool(scan)
+        seconds = scan.payload.timeout_seconds
+        outcome: Outcome | None = None
+        with anyio.CancelScope() as time_out:
+            report = await self._run_tool(scan, time_out)
+            if not time_out.cancel_called:  # else the scanner has swallowed it: half a report
+                outcome = await self._read_report(scan, report)
+        if outcome is None:
+            raise ToolTimeout(
+                f"{scan.scanner.name} was not done after {seconds} s and was ended; a larger "
+                "timeout_seconds gives it more"
+            )
+        return outcome
+
+    async def _read_report(self, scan: Scan, report: ScanReport) -> Outcome:
         scan.job.say(None, "reading the report")
         writer = ReportWriter(
             self.spool,
@@ -84,15 +97,16 @@ class ScanHandler:
             source=SourceLines(scan.target.descriptor),
         )
         await anyio.to_thread.run_sync(self.spool.open_report, scan.report_id, scan.job.id)
-        unreadable = await anyio.to_thread.run_sync(self._read, report, writer)
+        # A parser that never ends is left behind: what it writes later belongs to no report.
+        unreadable = await anyio.to_thread.run_sync(
+            self._read, report, writer, abandon_on_cancel=True
+        )
         return outcome_of(scan, writer.summary, unreadable, self.settings.agent.name, self.now())
 
-    async def _run_tool(self, scan: Scan) -> ScanReport:
-        seconds = scan.payload.timeout_seconds
-
+    async def _run_tool(self, scan: Scan, time_out: anyio.CancelScope) -> ScanReport:
         def start_the_clock() -> None:
             if time_out.deadline == math.inf:
-                time_out.deadline = anyio.current_time() + seconds
+                time_out.deadline = anyio.current_time() + scan.payload.timeout_seconds
 
         context = AgentScanContext(
             job=scan.job,
@@ -106,12 +120,7 @@ class ScanHandler:
             on_start=start_the_clock,
         )
         scan.job.say(None, f"{scan.scanner.name} is scanning")
-        with anyio.CancelScope() as time_out:
-            return await scan.scanner.scan(context, scan.options)
-        raise ToolTimeout(
-            f"{scan.scanner.name} was not done after {seconds} s and was ended; a larger "
-            "timeout_seconds gives it more"
-        )
+        return await scan.scanner.scan(context, scan.options)
 
     def _read(self, report: ScanReport, writer: ReportWriter) -> CommandError | None:
         """Parse into the spool, in a worker thread. What makes a report unreadable is returned."""

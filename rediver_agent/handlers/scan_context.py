@@ -79,7 +79,8 @@ class AgentScanContext:
 
     def progress(self, percent: float | None, message: str) -> None:
         """See `ScanContext.progress`."""
-        self.job.say(percent, message)
+        known = percent is not None and 0 <= percent <= 100
+        self.job.say(percent if known else None, str(message))
 
     def _started(self, run: process.StartedProcess) -> None:
         self.spool.record_run(self.job.id, RecordedRun(run.run_id, run.pid, run.create_time))

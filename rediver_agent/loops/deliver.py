@@ -7,10 +7,11 @@ parked with its reason. A named conflict means that the server has kept what it 
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+import anyio
 import anyio.to_thread
 
 from rediver_agent.client import Client
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 FIRST_SECONDS: Final = 5.0  # full jitter, 5 s ... 5 min (DESIGN section 3)
 MOST_SECONDS: Final = 300.0
 PRUNE_SECONDS: Final = 3600.0
+FAULT_SECONDS: Final = 30.0  # before the spool is tried again
 SETTLED: Final = frozenset(
     {
         ErrorCode.ALREADY_CLAIMED,
@@ -50,6 +52,7 @@ class DeliverLoop:
     limits: RetryQueueSection
     bell: Doorbell
     now: Callable[[], datetime]
+    _draining: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -57,14 +60,17 @@ class DeliverLoop:
             try:
                 await self._prune()
                 await self.drain()
+                wait = await self._until_next()
             except (SpoolError, DiskFull) as fault:
                 log.error("delivering: %s", fault)
-            await self.bell.wait(await self._until_next())
+                wait = FAULT_SECONDS
+            await self.bell.wait(wait)
 
     async def drain(self) -> None:
-        """Send everything that is due now, each row once."""
-        while (due := await anyio.to_thread.run_sync(self.spool.next_due)) is not None:
-            await self._send(*due)
+        """Send everything that is due now, each row once; one drain at a time."""
+        async with self._draining:
+            while (due := await anyio.to_thread.run_sync(self.spool.next_due)) is not None:
+                await self._send(*due)
 
     async def _send(self, entry: Entry, body: str) -> None:
         try:

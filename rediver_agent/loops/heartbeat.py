@@ -14,7 +14,7 @@ import anyio.to_thread
 from rediver_agent import __version__
 from rediver_agent.client import Client
 from rediver_agent.contract.heartbeat import Heartbeat, RunningCommand
-from rediver_agent.errors import ServerError
+from rediver_agent.errors import ServerError, SpoolError
 from rediver_agent.executor import Cause, Executor
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.settings import AgentSection
@@ -44,7 +44,11 @@ class HeartbeatLoop:
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
-            held = await self.beat()
+            try:
+                held = await self.beat()
+            except SpoolError as fault:
+                log.error("heartbeat: %s", fault)
+                held = True
             interval = self.settings.heartbeat_interval.total_seconds()
             await self.bell.wait(min(interval, RENEW_SECONDS) if held else interval)
 

@@ -63,7 +63,12 @@ class PollLoop:
     async def _poll(self) -> float:
         """One poll. Returns how many seconds to wait for the next."""
         interval = self.settings.agent.command_poll_interval.total_seconds()
-        if free_bytes(self.settings.state_dir) < self.settings.retry_queue.min_free_bytes:
+        try:
+            left = free_bytes(self.settings.state_dir)
+        except OSError as fault:
+            log.error("nothing new is claimed: %s; is state_dir still there?", fault)
+            return interval
+        if left < self.settings.retry_queue.min_free_bytes:
             log.error("the disk is nearly full: nothing new is claimed; free space")
             return interval
         free = self.executor.free_slots
@@ -93,23 +98,23 @@ class PollLoop:
             if new or command.id in self._unsure:
                 await self._claim(command, raw)
         except (DiskFull, SpoolError) as fault:
-            log.error("%s is left to the server: %s", command.id, fault)
+            log.error("%s cannot be begun now: %s", command.id, fault)
 
     async def _claim(self, command: AnyCommand, raw: Mapping[str, JsonValue]) -> None:
         claim = Acknowledge(started_at=self.now(), instance_id=self.instance_id)
+        self._unsure[command.id] = raw  # until the answer is on disk; repeating a claim is safe
         try:
             reply = await self.client.acknowledge(command.id, claim)
         except ServerUnavailable as fault:
             log.warning("claiming %s: %s; it is tried again", command.id, fault)
-            self._unsure[command.id] = raw
             return
         except ServerRefused as fault:
             log.info("%s is not ours: %s", command.id, fault)
-            self._unsure.pop(command.id, None)
             await anyio.to_thread.run_sync(self.spool.forget, command.id)
+            del self._unsure[command.id]
             return
-        self._unsure.pop(command.id, None)
         await anyio.to_thread.run_sync(self.spool.begin, command.id, reply.attempt)
+        del self._unsure[command.id]
         log.info("%s: %s begins (attempt %s)", command.id, command.type, reply.attempt)
         self.heartbeat_bell.ring()
         self.tasks.start_soon(self._work, Job(command, reply.attempt), name=command.id)

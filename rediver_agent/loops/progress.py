@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import anyio
+from pydantic import ValidationError
 
 from rediver_agent.client import Client
 from rediver_agent.contract.commands import ScanCommand
@@ -43,15 +44,15 @@ class ProgressSender:
         return isinstance(command, ScanCommand) and command.payload.report_progress
 
     async def _send(self) -> None:
-        progress = Progress(
-            attempt=self.job.attempt,
-            instance_id=self.instance_id,
-            percent=self.job.percent,
-            message=self.job.message[:MAX_MESSAGE] or None,
-        )
         try:
+            progress = Progress(
+                attempt=self.job.attempt,
+                instance_id=self.instance_id,
+                percent=self.job.percent,
+                message=self.job.message[:MAX_MESSAGE] or None,
+            )
             reply = await self.client.progress(self.job.id, progress)
-        except ServerError as fault:
+        except (ServerError, ValidationError) as fault:  # a plugin's words may be no text at all
             log.debug("%s: progress: %s", self.job.id, fault)
             return
         if reply.cancel_requested:

@@ -161,6 +161,55 @@ def test_with_hardly_any_disk_left_nothing_new_is_claimed(house, stub_env, tmp_p
     assert house.get(command)["status"] == "pending"
 
 
+def test_a_claim_that_could_not_be_written_down_is_made_again(house, stub_env, tmp_path):
+    """The server has given the command to this agent, whose disk then fails for a while."""
+    behave(tmp_path / "app")
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    first = house.scan(tmp_path / "app")
+    assert house.outcome(first)["status"] == "completed"
+    with sqlite3.connect(tmp_path / "state" / "spool.sqlite3") as spool:
+        spool.execute(
+            "CREATE TRIGGER bad BEFORE UPDATE ON commands WHEN NEW.state = 'begun' "
+            "BEGIN SELECT RAISE(ABORT, 'the disk fails'); END"
+        )
+    second = house.scan(tmp_path / "app")
+    wait_for(lambda: "the disk fails" in agent.text(), "the agent cannot write its claim")
+
+    with spool:
+        spool.execute("DROP TRIGGER bad")
+    spool.close()
+
+    assert house.outcome(second)["status"] == "completed"
+    assert house.get(second)["attempt"] == 1
+
+
+def test_an_agent_outlives_the_absence_of_its_state_directory(house, stub_env, tmp_path):
+    behave(tmp_path / "app")
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
+    (tmp_path / "state").rename(tmp_path / "away")
+    wait_for(lambda: "is state_dir still there" in agent.text(), "the agent says so")
+    (tmp_path / "away").rename(tmp_path / "state")
+
+    assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
+
+
+def test_an_agent_starts_on_a_full_spool_and_makes_room_by_delivering(house, stub_env, tmp_path):
+    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent.stop(signal.SIGKILL)
+    with sqlite3.connect(tmp_path / "state" / "spool.sqlite3") as spool:
+        spool.execute("INSERT INTO commands VALUES ('cmd_begun', 1, 'begun', 0)")
+        spool.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON outbox BEGIN SELECT RAISE(ABORT, 'full'); END"
+        )
+    spool.close()
+
+    house.start_server()
+    house.start_agent(tmp_path / "app", env=stub_env)
+
+    assert house.outcome(command)["status"] == "completed"
+
+
 def test_findings_that_the_server_refuses_make_the_result_a_failure(house, stub_env, tmp_path):
     """A scan is not reported as complete to a server that does not have its findings."""
     agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)

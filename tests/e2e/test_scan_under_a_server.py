@@ -50,6 +50,8 @@ def test_a_second_scan_finds_the_same_and_a_clean_one_resolves_it(house, stub_en
         ({"report": '{"stub": 2'}, "report_unreadable"),
         ({"report": "<html>"}, "report_unreadable"),
         ({"notices": [["error", "half of it"]]}, "partial_scan"),
+        ({"notices": [["error", "x" * 20_000]]}, "partial_scan"),
+        ({"notices": [["error", "a NUL: \0"]]}, "partial_scan"),
         ({"script": "import os, signal; os.kill(os.getppid(), signal.SIGKILL)", "gate": "/no"},
          "tool_error"),
     ],
@@ -203,10 +205,11 @@ def test_a_health_check_tells_which_tools_can_be_used(house, stub_env, tmp_path)
     assert "gitleaks" in scanners["gitleaks"]["problem"]
 
 
-def test_a_plugin_that_raises_ends_only_its_own_command(house, stub_env, stub_plugin, tmp_path):
+@pytest.mark.parametrize("rudeness", ["RuntimeError('rude')", "SystemExit(0)"])
+def test_a_plugin_that_raises_ends_only_its_own_command(house, stub_env, tmp_path, rudeness):
     site = tmp_path / "site"
     (site / "rediver_rude").mkdir(parents=True)
-    (site / "rediver_rude" / "__init__.py").write_text("raise RuntimeError('rude')\n")
+    (site / "rediver_rude" / "__init__.py").write_text(f"raise {rudeness}\n")
     info = site / "rediver_rude-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rediver-rude\nVersion: 1.0\n")

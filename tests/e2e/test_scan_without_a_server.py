@@ -279,3 +279,61 @@ def test_an_imported_json_report_of_another_asset_can_be_sent(agent, house, tmp_
 
     assert done.returncode == 0, done.stderr
     assert len(house.findings()) == 2
+
+
+HOSTILE = "[red]a[/nope] \x1b[31m\x9b2J\u202e"
+
+
+def test_nothing_that_a_repository_says_steers_the_terminal(agent, tmp_path):
+    name = f"{HOSTILE.replace('/', '')}.txt"
+    behave(tmp_path / "app", findings=1, notices=[["error", HOSTILE]])
+    (tmp_path / "a.sarif").write_text(sarif(run_of(HOSTILE, HOSTILE)))
+    (tmp_path / name).write_text("")
+
+    for arguments in (["scan", "app", "--scanner", "stub"], ["import", "a.sarif", name]):
+        done = agent(*arguments)
+
+        assert "[red]a[" in done.stdout + done.stderr
+        assert "fault of its own" not in done.stderr
+        assert not {"\x1b", "\x9b", "\u202e"} & set(done.stdout + done.stderr)
+
+
+def test_a_path_in_sarif_is_a_uri_and_is_read_back(agent, tmp_path):
+    run = run_of("t", "R")
+    place = {"physicalLocation": {"artifactLocation": {"uri": "a%20b/c%25.py"}}}
+    run["results"][0]["locations"] = [place]
+    (tmp_path / "a.sarif").write_text(sarif(run))
+
+    agent("import", "a.sarif", "--format", "sarif", "--output", "b.sarif")
+    again = agent("import", "b.sarif", "--format", "json")
+
+    assert '"a%20b/c%25.py"' in (tmp_path / "b.sarif").read_text()
+    assert json.loads(again.stdout)["reports"][0]["findings"][0]["location"]["path"] == "a b/c%.py"
+
+
+@pytest.mark.parametrize("format_name", ["table", "json", "sarif"])
+def test_a_reader_that_goes_away_is_exit_2_and_no_traceback(stub_env, tmp_path, format_name):
+    (tmp_path / "a.sarif").write_text(sarif(run_of("one", "A")))
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [BIN / "rediver-agent", "import", "a.sarif", "--format", format_name],
+        cwd=tmp_path, env={**stub_env, "HOME": str(tmp_path)}, stdout=writer,
+        stderr=subprocess.PIPE, text=True, timeout=60,
+    )  # fmt: skip
+    os.close(writer)
+
+    assert done.returncode == 2, "1 would say that there are findings"
+    assert done.stderr == "rediver-agent: interrupted: there is no result\n"
+
+
+def test_a_locale_without_the_letters_costs_no_finding(agent, tmp_path):
+    (tmp_path / "a.sarif").write_text(sarif(run_of("one", "ü")))
+    env = {"PYTHONIOENCODING": "ascii"}
+
+    table = agent("import", "a.sarif", **env)
+    document = agent("import", "a.sarif", "--format", "json", **env)
+
+    assert table.returncode == document.returncode == 0, table.stderr + document.stderr
+    assert "1 finding" in table.stdout
+    assert json.loads(document.stdout)["reports"][0]["findings"][0]["rule_id"] == "ü"

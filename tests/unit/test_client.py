@@ -108,7 +108,8 @@ def test_what_may_fare_better_later_is_unavailable(script, status):
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [("Thu, 01 Jan 2026 00:01:00 GMT", 60), ("soon", 0), ("-5", 0), ("", 0),
-     ("Wed, 31 Dec 2025 00:00:00 GMT", 0)],
+     ("Wed, 31 Dec 2025 00:00:00 GMT", 0), ("9" * 400, 3600), ("\u00b2", 0),
+     ("Thu, 01 Jan 2099 00:00:00 GMT", 3600)],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(script, value, seconds):
     script.answer(503, ERROR, **{"Retry-After": value})
@@ -137,6 +138,7 @@ def test_what_the_server_refuses_carries_its_code(script, status):
         (302, b""),
         (204, b""),
         (200, b"[]"),
+        (200, b"[" * 200_000),
         (200, b"\xff\xfe"),
         (None, b""),
     ],

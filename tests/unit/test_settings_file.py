@@ -123,6 +123,22 @@ def test_variables_are_expanded_in_values_and_add_no_keys(file, monkeypatch):
         ("server:\n  base_url: http://rediver.example.com\n", "allow_http"),
         ("server:\n  base_url: rediver.example.com\n", "https://rediver.example.com"),
         ("agent:\n  max_concurrent: 0\n", "max_concurrent"),
+        ("agent: {name: a}\nserver: {}\nagent: {name: b}\n", "line 3, column 1"),
+        ("agent: &a [*a]\n", "holds itself"),
+        ("server: hello\n", "server must be a section"),
+        ("server: {api_key_file: [1]}\n", "api_key_file"),
+        ('server: {api_key: "two\\nlines"}\n', "line ends"),
+        ("server: {base_url: 'https://user:word@host'}\n", "write it like"),
+        ("server: {base_url: 'https://ho st'}\n", "write it like"),
+        ("server: {base_url: 'https://host:99999'}\n", "Port"),
+        ("agent: {scan_interval: .inf}\n", "longer than can be counted"),
+        ("agent: {heartbeat_interval: 0s}\n", "more than 0"),
+        ("scanners: [{name: a}, {name: a, enabled: false}]\n", "twice"),
+        ("security: {allowed_targets: ['']}\n", "not an absolute path"),
+        ("security: {allowed_targets: [code]}\n", "not an absolute path"),
+        ("targets: ['~nobody-of-this-name/x']\n", "not an absolute path"),
+        ("security: {allowed_command_types: [scn]}\n", "'scan'"),
+        ("state_dir: ''\n", "state_dir"),
         ("!!python/object/apply:os.system ['true']\n", "YAML"),
     ],
 )
@@ -132,6 +148,23 @@ def test_a_mistake_is_one_sentence_that_names_it(file, text, sentence):
 
     assert sentence in str(refused.value)
     assert "agent.yaml" in str(refused.value) or "NOT_SET" in str(refused.value)
+
+
+def test_a_section_with_nothing_in_it_is_its_defaults(file):
+    assert load(file("agent:\nserver:\nscanners:\n")).model_dump() == load().model_dump()
+
+
+def test_a_list_in_the_environment_that_is_no_json_is_explained(monkeypatch):
+    monkeypatch.setenv("REDIVER_TARGETS", "/srv/code")
+
+    with pytest.raises(ConfigurationError, match="written as JSON"):
+        load()
+
+
+def test_a_home_directory_in_state_dir_is_a_home_directory(file, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+
+    assert str(load(file("state_dir: ~/state\n")).state_dir) == "/home/somebody/state"
 
 
 def test_a_missing_or_unreadable_file_is_named(tmp_path):

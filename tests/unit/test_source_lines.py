@@ -27,6 +27,12 @@ def test_lines_are_quoted_by_number(target):
     assert target.quote("src/a.py", 9, 12) is None
 
 
+def test_only_a_newline_ends_a_line(target, tmp_path):
+    (tmp_path / "app" / "odd.c").write_bytes(b"a\x0cb\xc2\x85\r\ntwo\0\nthree")
+
+    assert target.quote("odd.c", 2, 3) == "two\ufffd\nthree"
+
+
 @pytest.mark.parametrize(
     "path",
     ["../secret.txt", "/etc/hostname", "link.txt", "dir/secret.txt", "pipe", "src", "", "nowhere"],

@@ -196,14 +196,67 @@ def test_a_parked_row_can_be_retried_or_dropped(spool):
 
 def test_what_is_too_old_is_given_up_and_never_leaves_a_clean_result(spool, clock):
     with_findings(spool, 1)
-    spool.finish("cmd_1", None, [report()])
+    spool.finish("cmd_1", result(), [report()])
+    spool.postpone(spool.next_due()[0], timedelta(0), "away")
     clock.time += timedelta(days=1)
     with_findings(spool, 1, "cmd_2", "r2")
     spool.finish("cmd_2", result(), [report("r2")])
+    spool.postpone(spool.next_due()[0], timedelta(0), "away")
     clock.time += timedelta(days=6, hours=1)
 
     assert spool.prune(timedelta(days=7)) == 1
-    assert len(spool.entries()) == 2
+    assert len(spool.entries()) == 3
+    due, body = spool.next_due()
+    assert (due.command_id, json.loads(body)["status"]) == ("cmd_1", "failed")
+
+
+def test_what_was_never_tried_is_not_too_old_when_the_clock_is_set(spool, clock):
+    with_findings(spool, 1)
+    spool.finish("cmd_1", result(), [report()])
+    clock.time += timedelta(days=20_000)
+
+    assert spool.prune(timedelta(days=7)) == 0
+    assert [kind for kind, _ in drain(spool)] == ["findings", "result"]
+
+
+def test_a_clock_that_is_set_back_does_not_hold_a_row_for_years(spool, clock):
+    with_findings(spool, 0)
+    spool.finish("cmd_1", None, [report()])
+    spool.postpone(spool.next_due()[0], timedelta(seconds=60), "away")
+    clock.time -= timedelta(days=3650)
+
+    assert spool.next_due() is not None
+
+
+def test_a_command_whose_result_was_given_up_is_held_no_longer(spool, clock):
+    spool.claim("cmd_1")
+    spool.finish("cmd_1", result(), [])
+    spool.postpone(spool.next_due()[0], timedelta(0), "away")
+    clock.time += timedelta(days=8)
+
+    assert spool.prune(timedelta(days=7)) == 1
+    assert spool.held() == []
+
+
+def test_a_result_that_waits_for_its_findings_wakes_nobody(spool, clock):
+    with_findings(spool, 1)
+    spool.finish("cmd_1", result(), [report()])
+    spool.postpone(spool.next_due()[0], timedelta(seconds=60), "away")
+
+    assert spool.next_try_at() == (clock.time + timedelta(seconds=60)).timestamp()
+
+
+def test_a_nul_that_a_tool_printed_is_replaced_for_the_server_refuses_it(spool):
+    spool.claim("cmd_1")
+    spool.open_report("r1", "cmd_1")
+    spool.add_findings("r1", "cmd_1", [finding("a\0\0b", description="\\u0000 \\\0")])
+    spool.finish("cmd_1", result("failed", error="\0x", metadata={"\0": 1}), [report()])
+
+    (_, findings), (_, outcome) = drain(spool)
+
+    assert findings["findings"][0]["title"] == "a\ufffd\ufffdb"
+    assert findings["findings"][0]["description"] == "\\u0000 \\\ufffd"
+    assert (outcome["error"], outcome["metadata"]) == ("\ufffdx", {"\ufffd": 1})
 
 
 def test_a_full_spool_says_so_and_keeps_what_it_has(tmp_path, clock):
