@@ -1,4 +1,4 @@
-"""Logging: one format, to stderr, and one filter that no configured secret passes."""
+"""Logging: one format, to stderr, and a filter for secrets and escape sequences."""
 
 import logging
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from typing_extensions import override
 
-from rediver_agent.masking import mask
+from rediver_agent.masking import mask, printable
 
 _FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 
@@ -20,7 +20,8 @@ class _MaskingFormatter(logging.Formatter):
 
     @override
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record), *self._secrets)
+        text = mask(super().format(record), *self._secrets)
+        return "\n".join(map(printable, text.split("\n")))
 
 
 def set_up_logging(*, secrets: Iterable[str] = (), verbose: bool = False) -> None:

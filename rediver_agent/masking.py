@@ -1,4 +1,6 @@
-"""Keeps secrets out of what leaves: one mark that stands for any secret, whatever its length."""
+"""What a text loses before it leaves: every secret, for one mark whatever its length, and whatever
+would steer a terminal.
+"""
 
 from typing import Final
 
@@ -10,3 +12,14 @@ def mask(text: str, *secrets: str) -> str:
     for secret in sorted({value for value in secrets if value}, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
+
+
+def printable(text: str) -> str:
+    """`text` in one line, without control and format characters: a scanned file's name may hold
+    escape sequences, or turn the direction of reading.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in text
+    )

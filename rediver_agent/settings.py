@@ -9,10 +9,11 @@ import os
 import socket
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -23,10 +24,17 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rediver_agent.durations import Duration
+from rediver_agent.contract.commands import CommandType
+from rediver_agent.durations import Duration, Interval
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-DEFAULT_COMMAND_TYPES: Final = ("scan", "collect", "health_check", "config_update", "cancel")
+DEFAULT_COMMAND_TYPES: Final = (
+    CommandType.SCAN,
+    CommandType.COLLECT,
+    CommandType.HEALTH_CHECK,
+    CommandType.CONFIG_UPDATE,
+    CommandType.CANCEL,
+)
 
 
 def _default_state_dir() -> Path:
@@ -39,21 +47,35 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _root(path: str) -> str:
+    """Not relative: what may be scanned must not depend on where the agent was started."""
+    try:
+        absolute = Path(path).expanduser().is_absolute()
+    except RuntimeError:  # of a user that is not there
+        absolute = False
+    if not absolute:
+        raise ValueError(f"{path!r} is not an absolute path; write it like /srv/checkouts")
+    return path
+
+
+Root = Annotated[str, AfterValidator(_root)]
+
+
 class AgentSection(Section):
     name: Annotated[str, Field(min_length=1, max_length=255)] = Field(
         default_factory=socket.gethostname, description="what the server and the reports call it"
     )
     version: str | None = Field(default=None, description="a label of yours; shown, never acted on")
-    scan_interval: Duration = Field(default=timedelta(hours=1), description="between local scans")
-    collect_interval: Duration = Field(
+    scan_interval: Interval = Field(default=timedelta(hours=1), description="between local scans")
+    collect_interval: Interval = Field(
         default=timedelta(minutes=15), description="between collections"
     )
-    heartbeat_interval: Duration = Field(
+    heartbeat_interval: Interval = Field(
         default=timedelta(seconds=60), description="at most 20 s in work"
     )
     verbose: bool = Field(default=False, description="log what would only interest a developer")
     enable_command_polling: bool = Field(default=False, description="take commands from the server")
-    command_poll_interval: Duration = Field(
+    command_poll_interval: Interval = Field(
         default=timedelta(seconds=30), description="give or take 20 %"
     )
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = Field(
@@ -71,7 +93,7 @@ class ServerSection(Section):
     )
     api_key_file: Path | None = Field(default=None, description="a file that holds the key")
     source_id: str | None = Field(default=None, description="src_…, checked against the key")
-    timeout: Duration = Field(default=timedelta(seconds=30), description="for a reply")
+    timeout: Interval = Field(default=timedelta(seconds=30), description="for a reply")
     max_retries: Annotated[int, Field(ge=0, le=20)] = Field(default=3, description="of one call")
     ca_file: Path | None = Field(default=None, description="a private authority's certificate")
     client_cert: Path | None = Field(default=None, description="for mutual TLS")
@@ -80,14 +102,25 @@ class ServerSection(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _key_of_a_file(cls, values: dict[str, Any]) -> dict[str, Any]:
-        name = values.get("api_key_file")
-        if not name or values.get("api_key"):
+    def _key_of_a_file(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
             return values
+        given = cast("dict[str, Any]", values)
+        name = given.get("api_key_file")
+        if not isinstance(name, str | Path) or given.get("api_key"):
+            return given
         try:
-            return {**values, "api_key": Path(name).read_text(encoding="utf-8").strip()}
+            return {**given, "api_key": Path(name).read_text(encoding="utf-8").strip()}
         except (OSError, UnicodeDecodeError) as fault:
             raise ValueError(f"api_key_file {name} cannot be read: {fault}") from fault
+
+    @field_validator("api_key")
+    @classmethod
+    def _fits_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        text = key.get_secret_value() if key else ""
+        if not text.isascii() or any(c.isspace() or not c.isprintable() for c in text):
+            raise ValueError("no key has blanks, line ends or letters beyond ASCII in it")
+        return key
 
     @field_validator("base_url")
     @classmethod
@@ -95,7 +128,13 @@ class ServerSection(Section):
         if url is None:
             return None
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if (
+            parts.scheme not in ("http", "https")
+            or not (parts.hostname and parts.port != 0)  # `port` refuses one that is none
+            or parts.username is not None  # it would be shown; the key is for this
+            or not url.isprintable()
+            or any(c in url for c in " ?#")
+        ):
             raise ValueError("write it like https://rediver.example.com")
         return url.rstrip("/")
 
@@ -125,10 +164,10 @@ class CollectorSection(Section):
 
 
 class SecuritySection(Section):
-    allowed_targets: list[str] = Field(
+    allowed_targets: list[Root] = Field(
         default_factory=list, description="roots that the server may have scanned; else `targets`"
     )
-    allowed_command_types: list[str] = Field(
+    allowed_command_types: list[CommandType] = Field(
         default_factory=lambda: list(DEFAULT_COMMAND_TYPES),
         description="restart and upgrade are opted into",
     )
@@ -158,7 +197,7 @@ class Settings(BaseSettings):
 
     agent: AgentSection = Field(default_factory=AgentSection)
     server: ServerSection = Field(default_factory=ServerSection)
-    targets: list[str] = Field(default_factory=list, description="what this agent scans by itself")
+    targets: list[Root] = Field(default_factory=list, description="what this agent scans by itself")
     scanners: list[ScannerSection] | None = Field(
         default=None,
         description="which scanners; without it every installed one whose tool is found",
@@ -167,6 +206,21 @@ class Settings(BaseSettings):
     security: SecuritySection = Field(default_factory=SecuritySection)
     retry_queue: RetryQueueSection = Field(default_factory=RetryQueueSection)
     state_dir: Path = Field(default_factory=_default_state_dir, description="spool, caches, work")
+
+    @field_validator("scanners")
+    @classmethod
+    def _each_once(cls, scanners: list[ScannerSection] | None) -> list[ScannerSection] | None:
+        names = [section.name for section in scanners or ()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is there twice; write one entry for it")
+        return scanners
+
+    @field_validator("state_dir")
+    @classmethod
+    def _named(cls, path: Path) -> Path:
+        if path == Path():  # an empty variable; it would be made private
+            raise ValueError("it is empty; name a directory of its own")
+        return path.expanduser()
 
     @model_validator(mode="after")
     def _polling_needs_a_server(self) -> "Settings":

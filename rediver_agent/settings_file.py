@@ -9,7 +9,13 @@ from typing import Any, Final, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsError,
+)
+from typing_extensions import override
 
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.settings import Settings
@@ -23,7 +29,10 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
     Raises `ConfigurationError` with one sentence for an unreadable file, an unknown key (naming
     the nearest known one), a value of the wrong kind or settings that contradict each other.
     """
-    document: dict[str, Any] = _expanded(_read(path)) if path else {}
+    try:
+        document: dict[str, Any] = _expanded(_read(path)) if path else {}
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deeply, or holds itself") from error
 
     class FromHere(Settings):
         @classmethod
@@ -41,6 +50,25 @@ def load(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> Se
         return FromHere(**(flags or {}))
     except ValidationError as error:
         raise ConfigurationError(_explained(error, path)) from error
+    except SettingsError as error:
+        raise ConfigurationError(
+            "a list or a section in the environment is written as JSON, such as "
+            f"REDIVER_TARGETS='[\"/srv/code\"]': {error}"
+        ) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: of two `security` sections only the last would count."""
+
+    @override
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"{key.value} is there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -51,18 +79,20 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     try:
-        document = yaml.safe_load(text)
+        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigurationError(f"{path}{where} is not YAML: {error.problem}") from error
+        raise ConfigurationError(f"{path}{where} is not good YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
     if document is None:
         return {}
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path} must hold sections such as `agent:` and `server:`")
-    return {str(key): value for key, value in cast("dict[object, Any]", document).items()}
+    # A section of which everything is commented out is null: its defaults hold.
+    sections = cast("dict[object, Any]", document).items()
+    return {str(key): value for key, value in sections if value is not None}
 
 
 def _expanded(value: Any) -> Any:
@@ -95,6 +125,8 @@ def _problem(fault: Any) -> str:
         near = get_close_matches(str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{place} is not a setting{hint}"
+    if fault["type"] == "model_type":
+        return f"{place} must be a section; write its settings below it"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message
 

@@ -5,10 +5,12 @@ Exit codes: 0 done or drained, 1 findings at or over `--fail-on`, 2 usage, confi
 tool, a failed or partial scan, 3 third signal. Errors are one sentence on stderr.
 """
 
+import io
 import os
 import sys
 from importlib import import_module
-from typing import Final, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
 import click
 from typing_extensions import override
@@ -44,6 +46,15 @@ class _LazyGroup(click.Group):
         return module.command
 
     @override
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as fault:  # not click's own 1, which would say there are findings
+            # What stdout still holds has to go somewhere when Python ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise click.Abort from fault
+
+    @override
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
@@ -57,6 +68,9 @@ def cli() -> None:
 
 def main() -> None:
     """The program `rediver-agent`."""
+    # Python has no stdout where it was closed; a locale may lack a finding's letters.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the program ends
+    cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
     try:
         sys.exit(cli.main(standalone_mode=False))
     except click.ClickException as fault:

@@ -1,6 +1,7 @@
 """`rediver-agent demo`: what Rediver is for, in a minute, on real input."""
 
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,8 @@ def command(keep: Path | None) -> None:
         raise ConfigurationError(
             f"{', '.join(missing)} not on PATH; in a checkout `make demo` sets everything up"
         )
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the server and the agent must end too
+        signal.signal(number, signal.default_int_handler)
     if keep is not None:
         keep.mkdir(parents=True)
         complete = anyio.run(_demo, keep.absolute())

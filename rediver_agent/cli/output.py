@@ -1,11 +1,12 @@
 """What `scan` and `import` print: a table for people, the contract's JSON or SARIF for machines."""
 
+import io
 import json
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import click
 
@@ -16,6 +17,7 @@ from rediver_agent.contract.findings import Report, Severity
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.executor import Outcome
+from rediver_agent.masking import printable
 from rediver_agent.spool import Spool
 
 
@@ -28,8 +30,10 @@ def write_reports(
     """
     for outcome in outcomes:
         if outcome.status is not ResultStatus.COMPLETED:
-            click.echo(f"{outcome.metadata.get('scanner')}: {outcome.error}", err=True)
+            click.echo(printable(f"{outcome.metadata.get('scanner')}: {outcome.error}"), err=True)
     reports = [report for outcome in outcomes for report in outcome.reports]
+    if format_name != "table":  # JSON is UTF-8 whatever the locale
+        cast("io.TextIOWrapper", sys.stdout).reconfigure(encoding="utf-8")
     with _written(output) as stream:
         if format_name == "json":
             _write_json(spool, reports, stream)
@@ -57,16 +61,19 @@ def exit_code(outcomes: Sequence[Outcome], fail_on: str | None) -> int:
 
 @contextmanager
 def _written(output: Path | None) -> Generator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
     try:
-        with output.open("w", encoding="utf-8") as stream:
-            yield stream
+        if output is None:
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with output.open("w", encoding="utf-8") as stream:
+                yield stream
+    except BrokenPipeError:
+        raise
     except OSError as fault:
+        why = (fault.strerror or str(fault)).lower()
         raise ConfigurationError(
-            f"{output} cannot be written: {(fault.strerror or str(fault)).lower()}; free space or "
-            "name another --output"
+            f"{output or 'stdout'} cannot be written: {why}; free space or name another --output"
         ) from fault
 
 

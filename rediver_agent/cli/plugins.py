@@ -2,14 +2,15 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rediver_agent.cli.options import config_option
+from rediver_agent.cli.table import console_for
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import Registry, build_registry
 from rediver_agent.settings import Settings
@@ -34,8 +35,7 @@ def command(as_json: bool, config_file: Path | None) -> None:
         plugin = f"{row['distribution']} {row['version']}"
         usable = f"yes, {row['tool']}" if row.get("tool") else "yes"
         table.add_row(row["kind"], row["name"], plugin, usable if row["usable"] else row["problem"])
-    console = Console(highlight=False)
-    console.print(
+    console_for(sys.stdout).print(
         table if rows else "no plugin is installed; try: pip install 'rediver-agent[all]'"
     )
 

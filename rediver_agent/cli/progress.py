@@ -9,6 +9,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rediver_agent.cli.local_scan import LocalScan
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.executor import Job, Outcome
+from rediver_agent.masking import printable
 
 Finished = Callable[[LocalScan, Outcome], None]
 
@@ -40,7 +41,7 @@ def scan_display(scans: Sequence[LocalScan]) -> Generator[Finished]:
             said = f"{outcome.findings_count} found"
             if outcome.status is not ResultStatus.COMPLETED:
                 said = str(outcome.error)
-            progress.update(lines[scan.job.id], description=said, completed=1)
+            progress.update(lines[scan.job.id], description=printable(said), completed=1)
 
         yield finished
 
@@ -49,6 +50,6 @@ def _watcher(progress: Progress, line: TaskID) -> Callable[[Job], None]:
     def show(job: Job) -> None:
         progress.start_task(line)
         percent = "" if job.percent is None else f"{job.percent:.0f} % "
-        progress.update(line, description=percent + job.message)
+        progress.update(line, description=percent + printable(job.message))
 
     return show

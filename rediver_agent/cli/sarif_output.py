@@ -7,6 +7,7 @@ written here is read back with the same severities.
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO
+from urllib.parse import quote
 
 from rediver_agent import __version__
 from rediver_agent.contract.findings import (
@@ -26,7 +27,7 @@ _LEVELS: Final[Mapping[Severity, tuple[str, str]]] = {
     Severity.HIGH: ("error", "8.0"),
     Severity.MEDIUM: ("warning", "5.5"),
     Severity.LOW: ("note", "2.0"),
-    Severity.INFO: ("none", "0.0"),
+    Severity.INFO: ("note", "0.0"),
 }
 
 
@@ -89,7 +90,7 @@ def _result(rule_id: str, finding: Finding) -> dict[str, Any]:
     if finding.fingerprint:
         result["fingerprints"] = {FINGERPRINT: finding.fingerprint}
     if finding.location and finding.location.path:
-        result["locations"] = [_location(finding.location)]
+        result["locations"] = [_location(finding.location.path, finding.location)]
     if finding.suppression:
         result["suppressions"] = [
             {
@@ -100,7 +101,7 @@ def _result(rule_id: str, finding: Finding) -> dict[str, Any]:
     return result
 
 
-def _location(location: Location) -> dict[str, Any]:
+def _location(path: str, location: Location) -> dict[str, Any]:
     region: dict[str, Any] = {
         name: value
         for name, value in (
@@ -113,7 +114,7 @@ def _location(location: Location) -> dict[str, Any]:
     }
     if location.snippet:
         region["snippet"] = {"text": location.snippet}
-    physical: dict[str, Any] = {"artifactLocation": {"uri": location.path}}
+    physical: dict[str, Any] = {"artifactLocation": {"uri": quote(path)}}
     if location.start_line is not None:
         physical["region"] = region
     return {"physicalLocation": physical}

@@ -1,16 +1,18 @@
 """`rediver-agent spool`: what waits for the server, what it refused, and what to do about it."""
 
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from rediver_agent.cli.delivery import kept_spool
 from rediver_agent.cli.options import config_option
+from rediver_agent.cli.table import console_for
 from rediver_agent.errors import ConfigurationError
+from rediver_agent.masking import printable
 from rediver_agent.settings_file import load
 from rediver_agent.spool import Entry
 
@@ -44,9 +46,9 @@ def list_entries(as_json: bool, config_file: Path | None) -> None:
             entry.command_id or entry.report_id or "",
             _time(entry.created_at),
             str(entry.attempts),
-            state,
+            printable(state),
         )
-    Console(highlight=False).print(table)
+    console_for(sys.stdout).print(table)
 
 
 @command.command("retry")
@@ -58,7 +60,7 @@ def retry(config_file: Path | None) -> None:
 
 
 @command.command("drop")
-@click.argument("number", type=int)
+@click.argument("number", type=click.IntRange(1, 2**63 - 1))  # what SQLite counts
 @config_option
 def drop(number: int, config_file: Path | None) -> None:
     """Give up a parked row for good."""

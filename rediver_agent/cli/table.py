@@ -8,10 +8,12 @@ from typing import Final, TextIO
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from rediver_agent.contract.findings import Finding, Severity
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.executor import Outcome
+from rediver_agent.masking import printable
 from rediver_agent.spool import Spool
 
 MOST_ROWS: Final = 200  # more is for `--format json`; the count is always whole
@@ -59,10 +61,10 @@ def findings_table(rows: Iterable[Row]) -> Table:
     for tool, finding in rows:
         table.add_row(
             Text(finding.severity.value, STYLES[finding.severity]),
-            tool,
-            Text(finding.rule_id or ""),
-            Text(place(finding)),
-            Text(" ".join(finding.title.split())),
+            printable(tool),
+            printable(finding.rule_id or ""),
+            printable(place(finding)),
+            printable(" ".join(finding.title.split())),
         )
     return table
 
@@ -122,18 +124,26 @@ def _scanner_line(outcome: Outcome) -> Text:
     who = f"{name} {version}" if version else name
     if outcome.status is not ResultStatus.COMPLETED:
         reason = outcome.metadata.get("reason", "failed")
-        return Text(f"  {who}: {reason}, NOT a clean result", style="bold red")
+        return Text(printable(f"  {who}: {reason}, NOT a clean result"), style="bold red")
     notes = [f"{outcome.findings_count} found"]
     if suppressed := outcome.metadata.get("suppressed"):
         notes.append(f"{suppressed} suppressed in the source")
     if outcome.metadata.get("coverage") == "partial":
         notes.append("some files were not understood")
-    return Text(f"  {who}: {', '.join(notes)}", style="green")
+    return Text(printable(f"  {who}: {', '.join(notes)}"), style="green")
+
+
+class _Console(Console):
+    @override
+    def on_broken_pipe(self) -> None:
+        """Not rich's own exit 1, which would say that there are findings."""
+        raise BrokenPipeError
 
 
 def console_for(stream: TextIO) -> Console:
-    """As wide as the terminal; without one, wide enough and without colours."""
-    console = Console(file=stream, highlight=False)  # heeds NO_COLOR, FORCE_COLOR and COLUMNS
-    if not console.is_terminal:
+    """As wide as the terminal; without one, wide enough and without colours. Text is no markup."""
+    # Heeds NO_COLOR, FORCE_COLOR and COLUMNS.
+    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal or not console.width:
         console.width = PLAIN_WIDTH
     return console

@@ -195,6 +195,8 @@ def main() -> None:
         _complain(str(from_validation(fault)))
     except SQLAlchemyError as fault:
         _complain(f"the database cannot be used: {getattr(fault, 'orig', None) or fault}")
+    except OSError as fault:
+        _complain(f"stdout cannot be written: {fault.strerror}")
 
 
 def _complain(sentence: str) -> None:

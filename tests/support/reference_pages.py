@@ -61,7 +61,8 @@ def _configuration() -> str:
         "",
         "`agent.yaml`, given by `--config` or `REDIVER_CONFIG`. Default < file < environment < flag.",
         "Every setting has an environment variable; `${VAR}` is expanded in values of the file.",
-        "Durations are written `30s`, `5m`, `1h30m`. An unknown key is an error.",
+        "In the environment a list is JSON: `REDIVER_TARGETS='[\"/srv/code\"]'`. An empty section is its defaults.",
+        "Durations are written `30s`, `5m`, `1h30m`. An unknown key is an error, and so is one that is there twice.",
         "",
     ]
     top = {name: field for name, field in Settings.model_fields.items() if not _model(field)}
@@ -99,6 +100,8 @@ def _default(field: Any) -> str:
         value = field.default_factory()
     if value is None:
         return ""
+    if isinstance(value, list):
+        value = [str(item) for item in value]
     if field.annotation in get_args(Duration):
         return f"`{format_duration(value)}`"
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
