@@ -224,8 +224,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _polling_needs_a_server(self) -> "Settings":
-        if self.agent.enable_command_polling and not self.server.base_url:
-            raise ValueError("agent.enable_command_polling needs server.base_url; set it")
+        known = self.server.base_url and self.server.api_key
+        if self.agent.enable_command_polling and not known:
+            raise ValueError(
+                "agent.enable_command_polling needs server.base_url and server.api_key; set both"
+            )
         return self
 
     def allowed_roots(self) -> list[str]:

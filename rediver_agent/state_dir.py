@@ -7,6 +7,7 @@ ends.
 import fcntl
 import os
 import shutil
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,12 +16,18 @@ from rediver_agent.errors import SpoolError
 
 
 def private_directory(path: Path) -> Path:
-    """Make a directory (and its parents) that only this user may enter. Raises `SpoolError`."""
+    """Make a directory (and its parents) that only this user may enter.
+
+    One that is there already is left as it is. Raises `SpoolError`, also for a directory that
+    everybody may write to: whoever can may put a spool or a report of his there.
+    """
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.chmod(0o700)
+        mode = path.stat().st_mode
     except OSError as fault:
         raise SpoolError(f"{path} cannot be used: {fault.strerror}; set state_dir") from fault
+    if mode & stat.S_IWOTH:
+        raise SpoolError(f"everybody may write to {path}; set state_dir to a directory of its own")
     return path
 
 

@@ -1,7 +1,6 @@
 """`rediver-agent demo`: what Rediver is for, in a minute, on real input."""
 
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.table import Row, console_for, findings_table, ranked, summary, tally
 from rediver_agent.contract.commands import Command
 from rediver_agent.contract.lifecycle import TERMINAL, CommandStatus
@@ -40,8 +40,7 @@ def command(keep: Path | None) -> None:
         raise ConfigurationError(
             f"{', '.join(missing)} not on PATH; in a checkout `make demo` sets everything up"
         )
-    for number in (signal.SIGTERM, signal.SIGHUP):  # the server and the agent must end too
-        signal.signal(number, signal.default_int_handler)
+    end_as_by_ctrl_c()  # the server and the agent must end too
     if keep is not None:
         keep.mkdir(parents=True)
         complete = anyio.run(_demo, keep.absolute())

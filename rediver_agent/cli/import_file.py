@@ -28,6 +28,7 @@ from rediver_agent.contract.findings import (
 from rediver_agent.contract.results import Reason, ResultStatus
 from rediver_agent.errors import ReportUnreadable
 from rediver_agent.executor import Outcome
+from rediver_agent.handlers.scan_outcome import said_in_metadata
 from rediver_agent.interfaces import Notice, Parser, ToolInfo
 from rediver_agent.registry import Registry
 from rediver_agent.report_writer import ReportWriter, Summary, coverage_key
@@ -167,6 +168,7 @@ def _counts(summaries: Sequence[Summary]) -> dict[str, JsonValue]:
         "findings_by_severity": {s.value: by_severity[s] for s in reversed(Severity)},
         "suppressed": sum(summary.suppressed for summary in summaries),
         "coverage": (CoverageType.PARTIAL if partial else CoverageType.FULL).value,
+        "notices": said_in_metadata([n for summary in summaries for n in summary.notices]),
     }
 
 

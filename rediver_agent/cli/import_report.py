@@ -9,6 +9,7 @@ import click
 
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
 from rediver_agent.cli.import_file import FileReader
+from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.options import config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.executor import Outcome
@@ -38,6 +39,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
 
     Exit codes as of `scan`: 2 if a report cannot be read or says that its scan was not whole.
     """
+    end_as_by_ctrl_c()
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets(), verbose=settings.agent.verbose)
     registry = build_registry(load_plugins())

@@ -38,7 +38,7 @@ def write_reports(
         if format_name == "json":
             _write_json(spool, reports, stream)
         elif format_name == "sarif":
-            write_sarif(spool, reports, stream)
+            write_sarif(spool, outcomes, stream)
         else:
             write_table(spool, outcomes, stream)
 

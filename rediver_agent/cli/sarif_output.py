@@ -11,13 +11,15 @@ from urllib.parse import quote
 
 from rediver_agent import __version__
 from rediver_agent.contract.findings import (
-    CoverageType,
     Finding,
     FindingType,
     Location,
     Report,
     Severity,
 )
+from rediver_agent.contract.results import ResultStatus
+from rediver_agent.executor import Outcome
+from rediver_agent.handlers.scan_outcome import notices_of
 from rediver_agent.spool import Spool
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -31,32 +33,51 @@ _LEVELS: Final[Mapping[Severity, tuple[str, str]]] = {
 }
 
 
-def write_sarif(spool: Spool, reports: Sequence[Report], stream: TextIO) -> None:
-    """One document. Memory holds the rules, never the results."""
+def write_sarif(spool: Spool, outcomes: Sequence[Outcome], stream: TextIO) -> None:
+    """One document. Memory holds the rules, never the results.
+
+    A scan that failed is a run that says so, with or without results: never a missing one.
+    """
     stream.write(f'{{"$schema": {json.dumps(SCHEMA)}, "version": "2.1.0", "runs": [')
-    for number, report in enumerate(reports):
-        stream.write(",\n" if number else "\n")
-        _write_run(spool, report, stream)
+    separator = "\n"
+    for outcome in outcomes:
+        for report in outcome.reports or (None,):
+            stream.write(separator)
+            _write_run(spool, outcome, report, stream)
+            separator = ",\n"
     stream.write("]}\n")
 
 
-def _write_run(spool: Spool, report: Report, stream: TextIO) -> None:
+def _write_run(spool: Spool, outcome: Outcome, report: Report | None, stream: TextIO) -> None:
     rules: dict[str, dict[str, Any]] = {}
-    complete = report.metadata.coverage_type is CoverageType.FULL
     stream.write('{"columnKind": "unicodeCodePoints", "invocations": ')
-    stream.write(json.dumps([{"executionSuccessful": complete}]))
+    stream.write(json.dumps([_invocation(outcome)], ensure_ascii=False))
     stream.write(', "results": [')
-    for number, finding in enumerate(spool.findings(report.metadata.id)):
+    for number, finding in enumerate(spool.findings(report.metadata.id) if report else ()):
         rule_id = finding.rule_id or finding.type.value
         rules.setdefault(rule_id, _rule(rule_id, finding))
         stream.write(",\n" if number else "\n")
         stream.write(json.dumps(_result(rule_id, finding), ensure_ascii=False))
-    driver: dict[str, Any] = {"name": report.tool.name, "rules": list(rules.values())}
-    if report.tool.version:
+    name = report.tool.name if report else str(outcome.metadata.get("scanner"))
+    driver: dict[str, Any] = {"name": name, "rules": list(rules.values())}
+    if report and report.tool.version:
         driver["version"] = report.tool.version
     extension = {"name": "rediver-agent", "version": __version__}
     tool = {"driver": driver, "extensions": [extension]}
     stream.write(f'], "tool": {json.dumps(tool, ensure_ascii=False)}}}')
+
+
+def _invocation(outcome: Outcome) -> dict[str, Any]:
+    """Whether the scan was whole, and what its tool had to say against it."""
+    complaints = [(level, said) for level, said in notices_of(outcome) if level != "info"]
+    if outcome.error and not complaints:
+        complaints = [("error", outcome.error)]
+    return {
+        "executionSuccessful": outcome.status is ResultStatus.COMPLETED,
+        "toolExecutionNotifications": [
+            {"level": level, "message": {"text": said}} for level, said in complaints
+        ],
+    }
 
 
 def _rule(rule_id: str, finding: Finding) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import anyio
 import click
 
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
+from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.local_scan import chosen_scanners, plan, run_scans
 from rediver_agent.cli.options import config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
@@ -39,6 +40,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     Exit code 0: done. 1: findings at or over --fail-on. 2: a scanner failed or could not look at
     everything; what it found is printed all the same.
     """
+    end_as_by_ctrl_c()
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets(), verbose=settings.agent.verbose)
     open_typed(str(target)).close()  # a target that is not there is one sentence, not one a scanner

@@ -13,6 +13,7 @@ from typing_extensions import override
 from rediver_agent.contract.findings import Finding, Severity
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.executor import Outcome
+from rediver_agent.handlers.scan_outcome import notices_of
 from rediver_agent.masking import printable
 from rediver_agent.spool import Spool
 
@@ -129,8 +130,16 @@ def _scanner_line(outcome: Outcome) -> Text:
     if suppressed := outcome.metadata.get("suppressed"):
         notes.append(f"{suppressed} suppressed in the source")
     if outcome.metadata.get("coverage") == "partial":
-        notes.append("some files were not understood")
+        notes.append(f"NOT everything was looked at: {first_complaint(outcome)}")
+        return Text(printable(f"  {who}: {', '.join(notes)}"), style="yellow")
     return Text(printable(f"  {who}: {', '.join(notes)}"), style="green")
+
+
+def first_complaint(outcome: Outcome) -> str:
+    """The first thing that the tool, or its reader, has to say against the report."""
+    complaints = [said for level, said in notices_of(outcome) if level != "info"]
+    more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
+    return (complaints[0] if complaints else "see the log") + more
 
 
 class _Console(Console):

@@ -1,5 +1,6 @@
 """What a scan came to: the report's header and the command's outcome. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -53,7 +54,7 @@ def outcome_of(
     if summary.below_threshold:
         metadata["below_threshold"] = summary.below_threshold
     if summary.notices:
-        metadata["notices"] = [_said(notice) for notice in summary.notices]
+        metadata["notices"] = said_in_metadata(summary.notices)
     if failure:
         metadata["reason"] = failure[0].value
     ended = scan.job.ended
@@ -114,6 +115,17 @@ def _header(scan: Scan, summary: Summary, agent: str, now: datetime) -> Report:
     )
 
 
-def _said(notice: Notice) -> JsonValue:
-    said: dict[str, JsonValue] = {"level": notice.level, "message": notice.message}
-    return {**said, "path": notice.path} if notice.path else said
+def said_in_metadata(notices: Sequence[Notice]) -> JsonValue:
+    """Notices as `metadata.notices` has them."""
+    said: list[JsonValue] = []
+    for notice in notices:
+        entry: dict[str, JsonValue] = {"level": notice.level, "message": notice.message}
+        said.append({**entry, "path": notice.path} if notice.path else entry)
+    return said
+
+
+def notices_of(outcome: Outcome) -> list[tuple[str, str]]:
+    """Level and message of each notice in an outcome's metadata."""
+    said = outcome.metadata.get("notices")
+    entries = [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
+    return [(str(entry["level"]), str(entry["message"])) for entry in entries]

@@ -74,6 +74,31 @@ def test_sarif_can_be_read_back_with_the_same_findings(agent, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("how", "code", "findings"),
+    [
+        ({"findings": 2, "notices": [["warning", "a.js was not parsed"]]}, 0, 2),
+        ({"findings": 2, "notices": [["error", "half of it"]]}, 2, 2),
+        ({"exit": 9}, 2, 0),
+        ({"report": "{"}, 2, 0),
+    ],
+)
+def test_sarif_says_of_a_scan_what_its_exit_code_says(agent, tmp_path, how, code, findings):
+    behave(tmp_path / "app", **how)
+    out = tmp_path / "out.sarif"
+    scanned = agent("scan", "app", "--scanner", "stub", "--format", "sarif", "--output", out)
+
+    read = agent("import", out, "--format", "json")
+
+    assert (scanned.returncode, read.returncode) == (code, code), read.stderr
+    (run,) = json.loads(out.read_text())["runs"]
+    assert run["invocations"][0]["executionSuccessful"] is (code == 0)
+    (report,) = json.loads(read.stdout)["reports"]
+    assert report["tool"]["name"] == "stub"
+    assert report["metadata"]["coverage_type"] == "partial"
+    assert len(report["findings"]) == findings
+
+
+@pytest.mark.parametrize(
     ("how", "sentence"),
     [
         ({"exit": 9}, "exit code 9"),
@@ -211,18 +236,21 @@ def test_on_a_terminal_there_is_a_progress_display(stub_env, tmp_path):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 2), (signal.SIGTERM, -15)])
-def test_an_interrupted_scan_leaves_no_tool_behind(stub_env, tmp_path, number, code):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_scan_leaves_no_tool_and_no_findings_behind(stub_env, tmp_path, number):
     log = behave(tmp_path / "app", gate=str(tmp_path / "never"))
+    (tmp_path / "tmp").mkdir()
     process = subprocess.Popen(
         [BIN / "rediver-agent", "scan", "app", "--scanner", "stub"],
-        cwd=tmp_path, env={**stub_env, "HOME": str(tmp_path)}, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**stub_env, "HOME": str(tmp_path), "TMPDIR": str(tmp_path / "tmp")},
     )  # fmt: skip
     wait_for(lambda: log.exists() and log.read_text(), "the tool runs")
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
 
-    assert process.returncode == code, "1 would say that there are findings"
+    assert process.returncode == 2, "1 would say that there are findings"
+    assert not any((tmp_path / "tmp").iterdir())
     pids = [int(line) for line in log.read_text().split()]
     wait_for(lambda: not any(alive(pid) for pid in pids), "the tool is gone")
     assert "Traceback" not in said

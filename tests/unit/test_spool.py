@@ -296,6 +296,17 @@ def test_the_spool_is_for_its_user_alone(tmp_path, clock):
     spool.close()
 
 
+def test_a_directory_that_is_there_keeps_its_mode_unless_everybody_may_write_to_it(tmp_path, clock):
+    (tmp_path / "state").mkdir(mode=0o755)
+    Spool(tmp_path / "state", now=clock).close()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o1777)
+
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o755
+    with pytest.raises(SpoolError, match="everybody may write"):
+        Spool(tmp_path / "open", now=clock)
+
+
 def test_a_damaged_spool_is_an_error_and_is_left_as_it_was(tmp_path, clock):
     file = tmp_path / "spool.sqlite3"
     file.write_bytes(b"this is no database" * 100)
