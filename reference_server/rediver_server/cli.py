@@ -83,6 +83,8 @@ def tenant() -> None:
 @json_option
 def create_tenant(name: str, database_url: str | None, as_json: bool) -> None:
     """Make a tenant and a first key with the role admin."""
+    if not (name.strip() and name.isprintable() and len(name) <= 255):
+        raise CannotBeDone("a tenant's name has 1 to 255 printable characters; choose another")
     with _database(_settings(database_url)) as database, database.write() as tx:
         if tx.scalar(select(Tenant).where(Tenant.name == name)) is not None:
             raise CannotBeDone(f"there is a tenant {name} already; choose another name")

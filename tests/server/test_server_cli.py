@@ -156,6 +156,14 @@ def test_a_port_that_is_taken_is_one_sentence(url: str):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("name", ["", "  ", "a\x1b[31mb", "x" * 256])
+def test_a_tenants_name_is_one_that_can_be_shown(url: str, name: str):
+    done = run(url, "tenant", "create", name)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "printable" in done.stderr
+
+
 def test_a_tenant_of_a_name_that_is_taken_is_refused(url: str):
     made(url, "tenant", "create", "acme")
     done = run(url, "tenant", "create", "acme")
