@@ -4,7 +4,6 @@ Nothing here is a double: programs are started as a user would, on loopback and 
 ended by their own process id when the test ends.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -206,6 +205,4 @@ class House:
         """End everything that was started."""
         for program in reversed(self.programs):
             if program.process.poll() is None:
-                program.process.send_signal(signal.SIGKILL)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                program.process.wait(10)
+                program.crash()
