@@ -8,6 +8,8 @@ tool, a failed or partial scan, 3 third signal. Errors are one sentence on stder
 import io
 import os
 import sys
+import threading
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, cast
@@ -71,20 +73,32 @@ def main() -> None:
     # Python has no stdout where it was closed; a locale may lack a finding's letters.
     sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the program ends
     cast("io.TextIOWrapper", sys.stdout).reconfigure(errors="backslashreplace")
+    code = _exit_code()
+    if threading.active_count() > 1:  # a plugin's thread that never ends keeps nobody waiting
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _exit_code() -> int:
     try:
-        sys.exit(cli.main(standalone_mode=False))
+        cli.main(standalone_mode=False)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 0
     except click.ClickException as fault:
         fault.show()
-        sys.exit(fault.exit_code)
+        return fault.exit_code
     except click.Abort:
         # Not click's own 1, which would say that there are findings.
         click.echo("rediver-agent: interrupted: there is no result", err=True)
-        sys.exit(FAILED)
+        return FAILED
     except Exception as fault:
         if os.environ.get("REDIVER_DEBUG"):
             raise
         click.echo(f"rediver-agent: {_sentence(fault)}", err=True)
-        sys.exit(FAILED)
+        return FAILED
+    return 0
 
 
 def _sentence(fault: Exception) -> str:

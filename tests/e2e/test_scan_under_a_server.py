@@ -221,6 +221,18 @@ def test_a_plugin_that_raises_ends_only_its_own_command(house, stub_env, tmp_pat
     assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
 
 
+def test_a_parser_that_never_ends_costs_its_command_and_not_the_agents_end(
+    house, stub_env, tmp_path
+):
+    behave(tmp_path / "app", report='{"stub": 1, "hang": true}')
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+
+    done = house.outcome(house.scan(tmp_path / "app", timeout_seconds=1))
+
+    assert (done["status"], done["result"]["metadata"]["reason"]) == ("failed", "timeout")
+    assert agent.stop() == 0
+
+
 def test_more_scans_than_slots_wait_their_turn(house, stub_env, tmp_path):
     logs = [behave(tmp_path / f"app{n}", gate=str(tmp_path / "gate")) for n in range(4)]
     house.start_agent(tmp_path, env=stub_env, agent={"max_concurrent": 2})

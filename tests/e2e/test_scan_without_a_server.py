@@ -60,6 +60,16 @@ def test_json_is_one_document_of_the_contract(agent, tmp_path):
     assert report["assets"][0]["value"].endswith("/app")
 
 
+def test_a_parser_that_never_ends_is_a_time_out(agent, tmp_path):
+    behave(tmp_path / "app", report='{"stub": 1, "hang": true}')
+
+    done = agent("scan", "app", "--scanner", "stub", "--timeout", "1s")
+
+    assert done.returncode == 2
+    assert "was not done after 1 s" in done.stderr
+    assert "INCOMPLETE" in done.stdout
+
+
 def test_sarif_can_be_read_back_with_the_same_findings(agent, tmp_path):
     behave(tmp_path / "app", findings=3)
     out = tmp_path / "out.sarif"

@@ -15,6 +15,7 @@ PLUGIN = '''
 """Runs stub-tool."""
 
 import json
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
@@ -52,6 +53,8 @@ class StubParser(Parser):
             document = json.load(stream)
         except ValueError as fault:
             raise ReportUnreadable(f"not JSON: {fault}") from fault
+        while document.get("hang"):
+            time.sleep(0.05)
         for number in range(document["stub"]):
             yield Finding(
                 type="vulnerability", title=f"Finding {number}", severity="high", rule_id="stub",
