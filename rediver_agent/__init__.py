@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from rediver_agent.errors import (
         CommandError,
-        PartialScan,
         ReportUnreadable,
         ToolError,
         ToolMissing,
@@ -39,7 +38,6 @@ __version__: Final = "0.1.0"
 
 _HOME: Final = {
     "CommandError": "errors",
-    "PartialScan": "errors",
     "ReportUnreadable": "errors",
     "ToolError": "errors",
     "ToolMissing": "errors",
@@ -73,7 +71,6 @@ __all__ = [
     "Notice",
     "ParseEvent",
     "Parser",
-    "PartialScan",
     "ReportUnreadable",
     "ScanContext",
     "ScanReport",

@@ -9,7 +9,7 @@ RediverError
 └── CommandError            one command cannot go on; `reason` travels in its result
     ├── TypeNotAllowed · TargetNotAllowed · CommandExpired · InvalidPayload · UnknownScanner
     ├── ToolMissing · ToolError · ToolTimeout
-    ├── ReportUnreadable · PartialScan
+    ├── ReportUnreadable
     └── PluginError · DiskFull
 """
 
@@ -112,12 +112,6 @@ class ReportUnreadable(CommandError):
     """A report is missing, empty, cut off or not of its format."""
 
     reason = Reason.REPORT_UNREADABLE
-
-
-class PartialScan(CommandError):
-    """The tool says itself that it did not look at everything."""
-
-    reason = Reason.PARTIAL_SCAN
 
 
 class PluginError(CommandError):

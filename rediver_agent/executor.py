@@ -19,7 +19,7 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from rediver_agent.contract.commands import AnyCommand, CollectCommand, CommandType, ScanCommand
+from rediver_agent.contract.commands import AnyCommand, CommandType
 from rediver_agent.contract.findings import Report
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
 from rediver_agent.errors import (
@@ -132,11 +132,6 @@ class Executor:
     def command_types(self) -> list[str]:
         """The types that have a handler and are allowed here."""
         return sorted(set(self._handlers) & set(self._policy.command_types))
-
-    @property
-    def jobs(self) -> list[Job]:
-        """What is in hand now."""
-        return list(self._jobs.values())
 
     @property
     def free_slots(self) -> int:
@@ -276,11 +271,6 @@ def _sentence(error: str) -> str:
 def described(fault: BaseException) -> str:
     """A foreign exception in a line, even one that cannot say what it is."""
     return traceback.format_exception_only(fault)[-1].strip()
-
-
-def is_control(command: AnyCommand) -> bool:
-    """Whether a command uses no slot."""
-    return not isinstance(command, ScanCommand | CollectCommand) and command.type in CONTROL_TYPES
 
 
 def _is_cancelled() -> bool:

@@ -55,11 +55,6 @@ class Summary:
         complaints = self.notice_count["error"] + self.notice_count["warning"]
         return CoverageType.PARTIAL if complaints else CoverageType.FULL
 
-    @property
-    def worst(self) -> Severity | None:
-        """The highest severity among the findings that count."""
-        return max(self.by_severity, default=None)
-
     def learn(self, tool: ToolInfo) -> None:
         """Take in what is said of the tool; what the scanner knew of it already stays known."""
         known = self.tool

@@ -50,7 +50,6 @@ class PollLoop:
     heartbeat_bell: Doorbell
     instance_id: str
     now: Callable[[], datetime]
-    last_poll: datetime | None = None
     _unsure: dict[str, Mapping[str, JsonValue]] = field(
         default_factory=dict[str, Mapping[str, JsonValue]]
     )
@@ -81,7 +80,6 @@ class PollLoop:
         except ServerRefused as fault:
             log.error("polling: %s; check server.api_key and source_id", fault)
             return max(interval, REFUSED_SECONDS)
-        self.last_poll = self.now()
         for raw in (*self._unsure.values(), *reply.commands):
             await self._take(raw)
         low, high = INTERVAL_LIMITS

@@ -35,6 +35,7 @@ from rediver_agent.contract import (
     Severity,
 )
 from rediver_agent.contract.base import JsonObject
+from rediver_agent.contract.commands import DEFAULT_MAX_ATTEMPTS
 
 _JSON: Final = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
@@ -187,7 +188,7 @@ class Command(Base):
     queue_rank: Mapped[int] = mapped_column(server_default="2")
     attempt: Mapped[int] = mapped_column(server_default="0")
     attempts_used: Mapped[int] = mapped_column(server_default="0")
-    max_attempts: Mapped[int] = mapped_column(server_default="3")
+    max_attempts: Mapped[int] = mapped_column(server_default=str(DEFAULT_MAX_ATTEMPTS))
     holder_source_id: Mapped[str | None] = mapped_column(String(36))
     holder_instance_id: Mapped[str | None] = mapped_column(String(64))
     lease_expires_at: Mapped[datetime | None]

@@ -1,6 +1,6 @@
 """The agent's own `ScanContext` around a scanner, for tests that run a real tool alone."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,10 +8,11 @@ from rediver_agent.agent import utc_now
 from rediver_agent.contract import HealthCheckCommand
 from rediver_agent.executor import Job
 from rediver_agent.handlers.scan_context import AgentScanContext
-from rediver_agent.interfaces import AnyScanner
+from rediver_agent.interfaces import AnyScanner, ScanReport
 from rediver_agent.policy import open_typed
 from rediver_agent.spool import Spool
 from rediver_agent.state_dir import private_directory
+from rediver_agent.testing import scan
 
 
 @contextmanager
@@ -34,3 +35,13 @@ def agent_context(scanner: AnyScanner, directory: Path, base: Path) -> Generator
     finally:
         spool.close()
         target.close()
+
+
+def real_scans(scanner: AnyScanner, directory: Path, base: Path) -> Callable[..., ScanReport]:
+    """Runs the scanner's real tool over `directory`, with the options that it is called with."""
+
+    def run(**options: object) -> ScanReport:
+        with agent_context(scanner, directory, base) as context:
+            return scan(scanner, context, **options)
+
+    return run

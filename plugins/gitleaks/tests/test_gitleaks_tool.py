@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from agent_context import agent_context
+from agent_context import agent_context, real_scans
 
 from rediver_agent import ScanReport, ToolError
 from rediver_agent.contract import Finding
@@ -35,12 +35,7 @@ def target(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, target):
-    def run_gitleaks(**options: object) -> ScanReport:
-        scanner = Gitleaks()
-        with agent_context(scanner, target, tmp_path / "base") as context:
-            return scan(scanner, context, **options)
-
-    return run_gitleaks
+    return real_scans(Gitleaks(), target, tmp_path / "base")
 
 
 def write(file: Path, text: str) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from agent_context import agent_context
+from agent_context import agent_context, real_scans
 
 from rediver_agent import Notice, ScanReport, ToolError
 from rediver_agent.contract import Finding
-from rediver_agent.testing import parse, scan
+from rediver_agent.testing import parse
 from rediver_semgrep import Semgrep
 from rediver_semgrep._parse import SemgrepParser
 
@@ -39,12 +39,7 @@ def target(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, target):
-    def run_semgrep(**options: object) -> ScanReport:
-        scanner = Semgrep()
-        with agent_context(scanner, target, tmp_path / "base") as context:
-            return scan(scanner, context, **options)
-
-    return run_semgrep
+    return real_scans(Semgrep(), target, tmp_path / "base")
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from agent_context import agent_context
+from agent_context import agent_context, real_scans
 
 from rediver_agent import ScanReport, ToolError
 from rediver_agent.contract import Finding
-from rediver_agent.testing import parse, scan
+from rediver_agent.testing import parse
 from rediver_trivy import Trivy
 from rediver_trivy._parse import TrivyParser
 
@@ -33,12 +33,7 @@ def target(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, target):
-    def run_trivy(**options: object) -> ScanReport:
-        scanner = Trivy()
-        with agent_context(scanner, target, tmp_path / "base") as context:
-            return scan(scanner, context, **options)
-
-    return run_trivy
+    return real_scans(Trivy(), target, tmp_path / "base")
 
 
 def write(file: Path, text: str) -> None:
