@@ -19,7 +19,7 @@ from rediver_server import (
     heartbeat_api,
     sources_api,
 )
-from rediver_server.db import Database, utc_now
+from rediver_server.db import Database
 from rediver_server.settings import Settings
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -31,7 +31,7 @@ class IdConverter(BaseConverter):
     regex = r"[A-Za-z0-9_-]{1,100}"
 
 
-def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> Flask:
+def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) -> Flask:
     """An application over the database of `settings`, which must have the newest schema."""
     app = Flask(__name__, static_folder=None)
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -40,7 +40,13 @@ def create_app(settings: Settings, clock: Callable[[], datetime] = utc_now) -> F
     app.url_map.merge_slashes = (
         False  # its redirect would be HTML, and turn some clients' POST to GET
     )
-    Database(settings.database_url, clock=clock, pool_size=settings.threads).attach(app.extensions)
+    db = Database(
+        settings.database_url,
+        clock=clock,
+        pool_size=settings.database_connections,
+        prepares=settings.listen_url is None,
+    )
+    db.attach(app.extensions)
     errors.install(app)
     app.before_request(_name_request)
     app.after_request(_mark_response)

@@ -1,6 +1,7 @@
 """`rediver-server`: one sentence on stderr and exit 2 for whatever cannot be done.
 
-With `--json` stdout is one JSON document. Every command brings SQLite's schema up to date first.
+With `--json` stdout is one JSON document. Every command brings SQLite's schema up to date first;
+PostgreSQL's is brought there by `migrate` alone.
 """
 
 import sys
@@ -14,6 +15,7 @@ from pydantic_core import to_json
 from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from rediver_agent.contract import SourceCreate
 from rediver_server import __version__, schema, serve, sources
 from rediver_server.auth import new_key
 from rediver_server.db import Database, Transaction
@@ -22,7 +24,7 @@ from rediver_server.models import ApiKey, Role, Tenant, new_id
 from rediver_server.settings import Settings
 
 _PEOPLE = click.Choice([role.value for role in Role if role is not Role.SOURCE])
-_SOURCE_TYPES = click.Choice(get_args(sources.SourceCreate.model_fields["type"].annotation))
+_SOURCE_TYPES = click.Choice(get_args(SourceCreate.model_fields["type"].annotation))
 
 
 class CannotBeDone(click.ClickException):
@@ -30,9 +32,10 @@ class CannotBeDone(click.ClickException):
 
 
 def database_option(command: Callable[..., None]) -> Callable[..., None]:
-    return click.option("--database-url", help="sqlite:///<file>, or REDIVER_SERVER_DATABASE_URL.")(
-        command
-    )
+    return click.option(
+        "--database-url",
+        help="sqlite:///<file> or postgresql://<address>; or REDIVER_SERVER_DATABASE_URL.",
+    )(command)
 
 
 def json_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -68,8 +71,8 @@ def serve_command(host: str, port: int, workers: int, database_url: str | None) 
 @database_option
 def migrate(database_url: str | None) -> None:
     """Bring the database to the newest schema."""
-    with _database(_settings(database_url)) as database:
-        click.echo(f"the database is at revision {schema.current_revision(database)}")
+    with _opened(_settings(database_url)) as database:
+        click.echo(f"the database is at revision {schema.upgrade(database)}")
 
 
 @commands.group()
@@ -143,7 +146,7 @@ def create_source(
     tenant_name: str, name: str, kind: str, database_url: str | None, as_json: bool
 ) -> None:
     """Make a source and its first key; it is shown once."""
-    wanted = sources.SourceCreate.model_validate({"name": name, "type": kind})
+    wanted = SourceCreate.model_validate({"name": name, "type": kind})
     with _database(_settings(database_url)) as database, database.write() as tx:
         owner = _tenant(tx, tenant_name)
         created = sources.create(tx, owner.id, wanted)
@@ -155,17 +158,27 @@ def _settings(database_url: str | None) -> Settings:
 
 
 @contextmanager
-def _database(settings: Settings) -> Generator[Database]:
-    """The database with the newest schema. What it refuses is said in one sentence."""
+def _opened(settings: Settings) -> Generator[Database]:
+    """The database as it is. What it refuses is said in one sentence."""
     try:
         database = Database(settings.database_url)
     except OSError as fault:
         raise CannotBeDone(f"cannot open {settings.database_url}: {fault.strerror}") from fault
     try:
-        schema.upgrade(database)
         yield database
     finally:
         database.close()
+
+
+@contextmanager
+def _database(settings: Settings) -> Generator[Database]:
+    """The database with the newest schema: brought to it on SQLite, checked on PostgreSQL."""
+    with _opened(settings) as database:
+        if database.is_sqlite:
+            schema.upgrade(database)
+        elif schema.current_revision(database) != schema.newest_revision():
+            raise CannotBeDone("the schema is not the newest: run `rediver-server migrate`")
+        yield database
 
 
 def _tenant(tx: Transaction, name: str) -> Tenant:

@@ -9,12 +9,13 @@ from typing import Any, Final, cast
 
 from sqlalchemy import CursorResult, update
 
-from rediver_agent.contract import TERMINAL, CommandStatus, ErrorCode, may_move
+from rediver_agent.contract import TERMINAL, CommandStatus, CommandType, ErrorCode, may_move
 from rediver_agent.contract.base import JsonObject
 from rediver_agent.contract.lifecycle import HELD
 from rediver_server.db import Transaction
 from rediver_server.errors import ApiError
 from rediver_server.models import Command, CommandEvent
+from rediver_server.nudges import Kind, Nudge
 
 CANCEL_GRACE: Final = timedelta(seconds=120)
 SERVER: Final = "server"
@@ -66,6 +67,20 @@ def move(
         changes["completed_at"] = tx.now
     write(tx, command, status=to, **changes)
     note(tx, command, before, actor, reason, data)
+    if to is _S.PENDING:
+        announce_available(tx, command)
+
+
+def announce_available(tx: Transaction, command: Command) -> None:
+    """Nudge whoever can take the command, if it may be taken by now."""
+    if command.scheduled_at is not None and command.scheduled_at > tx.now:
+        return
+    kinds: tuple[Kind, ...] = ("command_available",)
+    if command.type == CommandType.CONFIG_UPDATE:
+        kinds = ("config_update", *kinds)
+    for kind in kinds:
+        to = (command.tenant_id, command.source_id)
+        tx.announce(Nudge(kind, *to, type=command.type, tool=command.tool))
 
 
 def write(tx: Transaction, command: Command, **changes: Any) -> None:

@@ -23,10 +23,11 @@ from rediver_agent.contract import (
 from rediver_agent.contract.base import JsonObject
 from rediver_agent.contract.commands import DEFAULT_TIMEOUT_SECONDS, Cancelling
 from rediver_agent.contract.lifecycle import HELD
-from rediver_server.command_moves import SERVER, move, note, settle, write
+from rediver_server.command_moves import SERVER, announce_available, move, note, settle, write
 from rediver_server.db import Transaction
 from rediver_server.errors import ApiError, Refused, not_found
 from rediver_server.models import Command, CommandEvent, Source
+from rediver_server.nudges import Nudge
 
 LEASE: Final = timedelta(seconds=60)
 ACKNOWLEDGE_GRACE: Final = timedelta(seconds=120)
@@ -174,6 +175,7 @@ def add(tx: Transaction, actor: str, command: Command) -> None:
     tx.refresh(command)
     note(tx, command, None, actor, "created")
     if command.type != "cancel":
+        announce_available(tx, command)
         return
     target = tx.scalar(
         select(Command)
@@ -199,6 +201,8 @@ def cancel(tx: Transaction, actor: str, command: Command) -> Cancelling:
     if command.cancel_requested_at is None:
         write(tx, command, cancel_requested_at=tx.now)
         note(tx, command, command.status, actor, "cancel requested")
+        to = (command.tenant_id, command.holder_source_id)
+        tx.announce(Nudge("command_cancelled", *to, command_id=command.id))
     return Cancelling.REQUESTED
 
 

@@ -1,26 +1,23 @@
 """`/api/v1/commands`: what agents poll, claim and answer, and what operators order and read."""
 
-from datetime import datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint, Response, current_app
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field
 from sqlalchemy import or_, select
 
 from rediver_agent import contract
 from rediver_agent.contract import routes
 from rediver_agent.contract.base import Id
-from rediver_agent.contract.commands import DEFAULT_TTL_SECONDS, Cancelling, TypeName
-from rediver_server import command_queue, command_views
+from rediver_agent.contract.commands import Cancelling, TypeName
+from rediver_server import command_queue, command_views, orders
 from rediver_server.auth import caller, calling_source, requires
 from rediver_server.capabilities import offered_to
 from rediver_server.db import Database, Transaction, database
-from rediver_server.errors import ApiError, from_validation, invalid, not_found
+from rediver_server.errors import ApiError, not_found
 from rediver_server.http_json import read_body, read_query, reply, rule
-from rediver_server.models import Command, CommandEvent, Role, Source, new_id
+from rediver_server.models import Command, CommandEvent, Role
 from rediver_server.pages import PageQuery, page
-
-_QUEUE_RANK: Final = {rank: n for n, rank in enumerate(reversed(contract.Priority))}
 
 blueprint = Blueprint("commands", __name__)
 
@@ -57,17 +54,9 @@ def list_commands() -> Response:
 @requires(Role.OPERATOR)
 def create_command() -> Response:
     order = read_body(contract.CommandCreate)
-    if (model := contract.payload_model(order.type)) is not None:
-        try:
-            contract.parse_strict(model, order.payload)
-        except ValidationError as fault:
-            raise from_validation(fault, "payload") from fault
+    orders.check_payload(order)
     with database().write() as tx:
-        now = tx.now
-        if order.source_id is not None:
-            _source_of(tx, caller().tenant_id, order.source_id)
-        command = _ordered(caller().tenant_id, order, now)
-        command_queue.add(tx, caller().actor, command)
+        command = orders.place(tx, caller().tenant_id, caller().actor, order)
         (whole,) = command_views.for_operators(tx, [command])
     return reply(whole, 201, Location=routes.COMMAND.format(id=command.id))
 
@@ -197,42 +186,3 @@ def _mine(tx: Transaction, command_id: str) -> Command:
     if command is None:
         raise not_found("command")
     return command
-
-
-def _source_of(tx: Transaction, tenant_id: str, source_id: str) -> None:
-    live = (Source.id == source_id, Source.tenant_id == tenant_id, Source.deleted_at.is_(None))
-    if tx.scalar(select(Source.id).where(*live)) is None:
-        raise not_found("source")
-
-
-def _ordered(tenant_id: str, order: contract.CommandCreate, now: datetime) -> Command:
-    tool: Any = order.payload.get({"scan": "scanner", "collect": "collector"}.get(order.type, ""))
-    return Command(
-        id=new_id("cmd"),
-        tenant_id=tenant_id,
-        source_id=order.source_id,
-        type=order.type,
-        priority=order.priority,
-        queue_rank=_QUEUE_RANK[order.priority],
-        payload=order.payload,
-        tool=tool,
-        created_at=now,
-        scheduled_at=order.scheduled_at,
-        expires_at=_expiry(order, now),
-    )
-
-
-def _expiry(order: contract.CommandCreate, now: datetime) -> datetime:
-    start = max(now, order.scheduled_at or now)
-    if order.expires_at is None:
-        try:
-            return start + timedelta(seconds=order.ttl_seconds or DEFAULT_TTL_SECONDS)
-        except OverflowError as fault:
-            raise invalid("scheduled_at", "is too far away") from fault
-    if order.ttl_seconds is not None:
-        raise invalid("ttl_seconds", "give expires_at or ttl_seconds, not both")
-    if order.expires_at <= now:
-        raise invalid("expires_at", "is in the past")
-    if order.expires_at < start:
-        raise invalid("expires_at", "is before scheduled_at")
-    return order.expires_at

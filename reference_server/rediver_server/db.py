@@ -4,25 +4,32 @@ On SQLite there is one writer at a time. Every writing transaction takes the pro
 before BEGIN IMMEDIATE: left to SQLite's sleeping busy handler, a claim's p99 is 30 to 50 times its
 p50. Readers take no lock and see a snapshot. Another process (the command line beside a running
 server) waits by the busy handler.
+
+On PostgreSQL rows are locked, not the database, and the time is the database's: any number of
+processes agree on it. What a transaction announces goes out when it commits, by NOTIFY there.
 """
 
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from flask import current_app
-from sqlalchemy import Connection, create_engine, event, make_url
+from sqlalchemy import Connection, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rediver_server.errors import Refused
+from rediver_server.nudges import Nudge, merged, to_text
+from rediver_server.settings import is_sqlite, parsed_url
 
+CHANNEL: Final = "rediver"
 _BUSY_MILLISECONDS: Final = 10_000
+_CONNECT_SECONDS: Final = 5
 _EXTENSION: Final = "rediver"
 
 
@@ -53,41 +60,87 @@ class Transaction(Session):
     """A session that knows when it began: the time of every decision that is taken in it."""
 
     now: datetime
+    nudges: list[Nudge]
+
+    def announce(self, nudge: Nudge) -> None:
+        """Tell open sockets, in any process, once this transaction has committed."""
+        self.nudges.append(nudge)
+
+    def one_at_a_time(self, *names: str) -> None:
+        """Let no other transaction with one of these names run beside this one until it ends."""
+        if self.get_bind().dialect.name == "postgresql":  # SQLite has one writer anyway
+            for name in sorted(names):
+                self.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 class Database:
-    """One per process. `clock` says what time it is."""
+    """One per process. `clock` says what time it is; None is the database's own.
+
+    `deliver` gets what transactions of this process announced, on SQLite; on PostgreSQL every
+    process hears it on the channel.
+    """
 
     def __init__(
-        self, url: str, *, clock: Callable[[], datetime] = utc_now, pool_size: int = 4
+        self,
+        url: str,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        pool_size: int = 4,
+        prepares: bool = True,
     ) -> None:
-        self._clock = clock
+        self.is_sqlite = is_sqlite(url)
+        self.deliver: Callable[[Nudge], None] = lambda _nudge: None
+        self._clock = utc_now if self.is_sqlite and clock is None else clock
         self._writer = threading.Lock()
-        path = Path(cast("str", make_url(url).database))  # settings.py refuses a url without a file
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # before SQLite, which obeys umask
-        self.engine = create_engine(url, pool_size=pool_size)
-        event.listen(self.engine, "connect", _prepare)
-        event.listen(self.engine, "begin", _begin)
+        parsed = parsed_url(url)
+        options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0}
+        if self.is_sqlite:
+            path = Path(cast("str", parsed.database))  # settings.py refuses a url without a file
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite itself obeys umask
+        else:
+            connect: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
+            if not prepares:  # a pooler hands a statement to another session than prepared it
+                connect["prepare_threshold"] = None
+            options["connect_args"] = connect
+        self.engine = create_engine(parsed, **options)
+        if self.is_sqlite:
+            event.listen(self.engine, "connect", _prepare)
+            event.listen(self.engine, "begin", _begin)
 
     @contextmanager
     def read(self) -> Generator[Transaction]:
-        """A snapshot. Nothing written in it is kept."""
+        """A look. Nothing written in it is kept."""
         with self._transaction() as tx:
-            tx.now = self._clock()
+            self._set_time(tx)
             yield tx
 
     @contextmanager
     def write(self) -> Generator[Transaction]:
         """A transaction that commits at the end, or when it ends with `Refused`; else undone."""
-        with self._writer, self._transaction() as tx:
+        with self._writer if self.is_sqlite else nullcontext(), self._transaction() as tx:
             tx.connection(execution_options={"writes": True})
-            tx.now = self._clock()
+            self._set_time(tx)
             try:
                 yield tx
             except Refused:
-                tx.commit()
+                self._commit(tx)
                 raise
-            tx.commit()
+            self._commit(tx)
+
+    def _commit(self, tx: Transaction) -> None:
+        nudges = merged(tx.nudges)
+        for nudge in () if self.is_sqlite else nudges:
+            tx.execute(select(func.pg_notify(CHANNEL, to_text(nudge))))
+        tx.commit()
+        for nudge in nudges if self.is_sqlite else ():
+            self.deliver(nudge)
+
+    def _set_time(self, tx: Transaction) -> None:
+        tx.nudges = []
+        if self._clock is not None:
+            tx.now = self._clock()
+        else:
+            tx.now = tx.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
 
     def _transaction(self) -> Transaction:
         return Transaction(self.engine, expire_on_commit=False)

@@ -13,6 +13,7 @@ from sqlalchemy import (
     DateTime,
     Dialect,
     Enum,
+    Float,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -22,6 +23,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     func,
+    text,
     true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -31,6 +33,8 @@ from rediver_agent.contract import (
     CommandStatus,
     CoverageType,
     FindingStatus,
+    MissedRun,
+    Overlap,
     Priority,
     Severity,
 )
@@ -154,6 +158,7 @@ class Command(Base):
     holder stays named after its lease lapsed, until somebody else acknowledges. `due_at` is when
     the server itself has to settle something, null once nothing is left to settle. `tool` is the
     payload's scanner or collector, `queue_rank` the priority as a number, 0 for the highest.
+    `fire_at` is the nominal fire time that a schedule made it for: one command for each, ever.
     """
 
     __tablename__ = "commands"
@@ -164,7 +169,15 @@ class Command(Base):
         Index("idx_commands_tenant_created", "tenant_id", "created_at"),
         Index("idx_commands_due", "due_at"),
         Index("idx_commands_holder_status", "holder_source_id", "status"),
-        Index("idx_commands_queue", "tenant_id", "status", "queue_rank", "created_at"),
+        Index("idx_commands_addressed", "source_id", "status", "queue_rank", "created_at"),
+        Index(
+            "idx_commands_pool",
+            *("tenant_id", "status", "queue_rank", "created_at"),
+            sqlite_where=text("source_id IS NULL"),
+            postgresql_where=text("source_id IS NULL"),
+        ),
+        Index("idx_commands_schedule_fire", "schedule_id", "fire_at", unique=True),
+        Index("idx_commands_completed", "completed_at"),
     )
 
     id: Mapped[str] = _id("cmd")
@@ -184,6 +197,7 @@ class Command(Base):
     scheduled_at: Mapped[datetime | None]
     schedule_id: Mapped[str | None] = mapped_column(String(36))
 
+    fire_at: Mapped[datetime | None]
     tool: Mapped[str | None] = mapped_column(String(100))
     queue_rank: Mapped[int] = mapped_column(server_default="2")
     attempt: Mapped[int] = mapped_column(server_default="0")
@@ -220,8 +234,14 @@ class CommandEvent(Base):
 
 
 class ScanSchedule(Base):
+    """A scan by cron. `next_run_at` is the next nominal fire time, null while it is disabled."""
+
     __tablename__ = "scan_schedules"
-    __table_args__ = (ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_tenant"),)
+    __table_args__ = (
+        ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name="fk_tenant"),
+        Index("idx_scan_schedules_tenant_created", "tenant_id", "created_at"),
+        Index("idx_scan_schedules_due", "next_run_at"),
+    )
 
     id: Mapped[str] = _id("sch")
     tenant_id: Mapped[str] = mapped_column(String(36))
@@ -238,6 +258,70 @@ class ScanSchedule(Base):
     next_run_at: Mapped[datetime | None]
     created_at: Mapped[datetime | None] = mapped_column(server_default=func.current_timestamp())
     updated_at: Mapped[datetime | None] = mapped_column(server_default=func.current_timestamp())
+
+    priority: Mapped[Priority] = mapped_column(server_default="normal")
+    timeout_seconds: Mapped[int | None]
+    ttl_seconds: Mapped[int | None]
+    missed_run: Mapped[MissedRun] = mapped_column(server_default="run_once")
+    overlap: Mapped[Overlap] = mapped_column(server_default="skip")
+    jitter_seconds: Mapped[int] = mapped_column(server_default="0")
+
+
+class ClaimRecord(Base):
+    """What a claim handed out: the attempt of each command, by its id."""
+
+    __tablename__ = "claims"
+
+    source_id: Mapped[str] = mapped_column(ForeignKey("sources.id"), primary_key=True)
+    claim_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    attempts: Mapped[JsonObject]
+
+
+class IdempotentRequest(Base):
+    """A creating request that named an Idempotency-Key. `status` is null while it is answered.
+
+    `answer` is the reply's document; null where the reply carried a key, then `item` is its id.
+    """
+
+    __tablename__ = "idempotent_requests"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    route: Mapped[str] = mapped_column(String(100), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_sha256: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    status: Mapped[int | None]
+    location: Mapped[str | None] = mapped_column(String(200))
+    answer: Mapped[JsonObject | None]
+    item: Mapped[str | None] = mapped_column(String(36))
+
+
+class CreationBucket(Base):
+    """How many commands a tenant may create just now: `tokens` as of `filled_at`."""
+
+    __tablename__ = "creation_buckets"
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    tokens: Mapped[float] = mapped_column(Float)
+    filled_at: Mapped[datetime]
+
+
+class EnrollmentToken(Base):
+    """Lets agents make themselves a source, `max_uses` times. Only its SHA-256 is kept."""
+
+    __tablename__ = "enrollment_tokens"
+    __table_args__ = (Index("idx_enrollment_tokens_tenant_created", "tenant_id", "created_at"),)
+
+    id: Mapped[str] = _id("enr")
+    tenant_id: Mapped[str] = _tenant()
+    token_prefix: Mapped[str] = mapped_column(String(20))
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    max_uses: Mapped[int]
+    uses: Mapped[int] = mapped_column(server_default="0")
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None]
 
 
 class Asset(Base):
@@ -319,6 +403,7 @@ class Finding(Base):
         UniqueConstraint("tenant_id", "asset_id", "tool", "fingerprint"),
         Index("idx_findings_tenant_created", "tenant_id", "created_at"),
         Index("idx_findings_asset_tool_status", "asset_id", "tool", "status"),
+        Index("idx_findings_status_at", "status", "status_at"),
     )
 
     id: Mapped[str] = _id("fnd")

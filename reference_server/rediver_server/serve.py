@@ -31,7 +31,7 @@ class _Gunicorn(BaseApplication):
             "bind": f"fd://{self._descriptor}",
             "worker_class": "gthread",
             "workers": 1,
-            "threads": self._settings.threads,
+            "threads": self._settings.database_connections,
             "keepalive": KEEP_ALIVE_SECONDS,
             "control_socket_disable": True,  # two servers of one user would share it
             "loglevel": "warning",

@@ -1,12 +1,10 @@
 """Sources: how they come to be, what they have said, and how they look to operators."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final
 
-from pydantic import Field
-
-from rediver_agent.contract import Heartbeat, UtcDatetime, WireModel, dump
-from rediver_agent.contract.base import JsonObject, Name
+from rediver_agent.contract import Heartbeat, SourceCreate, dump
+from rediver_agent.contract.sources import SourceStatus
 from rediver_server.auth import is_live, new_key
 from rediver_server.db import Transaction
 from rediver_server.models import Role, Source, new_id
@@ -20,23 +18,6 @@ _SHOWN: Final = (
 _SHOWN_OF_A_KEY: Final = (
     *("id", "api_key_prefix", "created_at", "expires_at", "revoked_at", "last_used_at"),
 )
-SourceStatus = Literal["pending", "online", "stale", "offline"]
-
-
-class SourceCreate(WireModel):
-    name: Name
-    type: Literal["scanner", "collector", "agent"]
-    description: Annotated[str, Field(max_length=10_000)] | None = None
-    capabilities: list[str] = Field(default_factory=list)
-    metadata: JsonObject = Field(default_factory=dict)
-
-
-class SourcePatch(WireModel):
-    paused: bool
-
-
-class KeyCreate(WireModel):
-    expires_at: UtcDatetime | None = None
 
 
 def create(tx: Transaction, tenant_id: str, wanted: SourceCreate) -> dict[str, Any]:

@@ -4,13 +4,14 @@ from flask import Blueprint, Response
 from sqlalchemy import select, update
 from sqlalchemy.orm import selectinload
 
-from rediver_agent.contract import ErrorCode, routes
+from rediver_agent.contract import ErrorCode, KeyCreate, SourceCreate, SourcePatch, routes
 from rediver_server import command_queue, sources
 from rediver_server.auth import caller, new_key, requires
 from rediver_server.db import Transaction, database
 from rediver_server.errors import ApiError, invalid, not_found
 from rediver_server.http_json import no_content, read_body, read_query, reply, rule
 from rediver_server.models import ApiKey, Role, Source
+from rediver_server.nudges import Nudge
 from rediver_server.pages import PageQuery, page
 
 MAX_LIVE_KEYS = 2
@@ -21,7 +22,7 @@ blueprint = Blueprint("sources", __name__)
 @blueprint.post(rule(routes.SOURCES))
 @requires(Role.ADMIN)
 def create_source() -> Response:
-    wanted = read_body(sources.SourceCreate)
+    wanted = read_body(SourceCreate)
     with database().write() as tx:
         created = sources.create(tx, caller().tenant_id, wanted)
     return reply(created, 201, Location=routes.SOURCE.format(id=created["id"]))
@@ -51,10 +52,12 @@ def get_source(item: str) -> Response:
 @blueprint.patch(rule(routes.SOURCE))
 @requires(Role.ADMIN)
 def patch_source(item: str) -> Response:
-    patch = read_body(sources.SourcePatch)
+    patch = read_body(SourcePatch)
     with database().write() as tx:
         source = _mine(tx, item)
         source.paused = patch.paused
+        if not source.paused:
+            tx.announce(Nudge("command_available", source.tenant_id, source.id))
         return reply(sources.view(source, tx.now))
 
 
@@ -67,13 +70,14 @@ def delete_source(item: str) -> Response:
         theirs = (ApiKey.source_id == item, ApiKey.revoked_at.is_(None))
         tx.execute(update(ApiKey).where(*theirs).values(revoked_at=tx.now))
         command_queue.release_source(tx, caller().actor, source)
+        tx.announce(Nudge("keys_ended", source.tenant_id, source.id))
     return no_content()
 
 
 @blueprint.post(rule(routes.SOURCE_KEYS))
 @requires(Role.ADMIN)
 def create_key(item: str) -> Response:
-    wanted = read_body(sources.KeyCreate)
+    wanted = read_body(KeyCreate)
     with database().write() as tx:
         source = _mine(tx, item)
         if wanted.expires_at is not None and wanted.expires_at <= tx.now:
@@ -104,6 +108,7 @@ def delete_key(item: str, key: str) -> Response:
         if row is None:
             raise not_found("key")
         row.revoked_at = row.revoked_at or tx.now
+        tx.announce(Nudge("keys_ended", caller().tenant_id, item))
     return no_content()
 
 

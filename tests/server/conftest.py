@@ -1,5 +1,5 @@
 """The server's fixtures, for every test of this directory."""
 
-from rediver_server_fixtures import clock, schema_file, server, tenant
+from rediver_server_fixtures import clock, database_url, postgresql, schema_file, server, tenant
 
-__all__ = ["clock", "schema_file", "server", "tenant"]
+__all__ = ["clock", "database_url", "postgresql", "schema_file", "server", "tenant"]

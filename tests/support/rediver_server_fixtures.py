@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from flask import Flask
+from real_postgresql import RealPostgresql
 from werkzeug.test import TestResponse
 
 from rediver_server.app import create_app
@@ -21,6 +22,13 @@ from rediver_server.cli import commands
 from rediver_server.settings import Settings
 
 EMPTY = "schema.db"
+TEMPLATE = "newest_schema"
+RATES = (
+    "creations_per_minute",
+    "ingests_per_minute",
+    "heartbeats_per_minute",
+    "failed_keys_per_minute",
+)
 
 
 class Clock:
@@ -196,27 +204,51 @@ def statuses(tenant: Tenant) -> dict[str, str]:
     return {row["fingerprint"]: row["status"] for row in found}
 
 
+def migrate(url: str) -> None:
+    done = CliRunner().invoke(commands, ["migrate", "--database-url", url])
+    assert done.exit_code == 0, done.output
+
+
 @pytest.fixture(scope="session")
 def schema_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the newest schema and nothing in it, to be copied."""
+    """A SQLite database with the newest schema and nothing in it, to be copied."""
     path = tmp_path_factory.mktemp("schema") / EMPTY
-    done = CliRunner().invoke(commands, ["migrate", "--database-url", f"sqlite:///{path}"])
-    assert done.exit_code == 0, done.output
+    migrate(f"sqlite:///{path}")
     return path
 
 
-def start(schema: Path, folder: Path) -> Server:
-    """A new server in `folder`. The caller closes `app.extensions["rediver"]`."""
-    path = folder / "server.db"
-    shutil.copy(schema, path)
-    url = f"sqlite:///{path}"
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[RealPostgresql]:
+    """A running PostgreSQL whose database `TEMPLATE` has the newest schema and nothing in it."""
+    running = RealPostgresql()
+    migrate(running.new_database(name=TEMPLATE))
+    yield running
+    running.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with the newest schema and nothing in it, once of each kind."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").new_database(template=TEMPLATE)
+    path = tmp_path / "server.db"
+    shutil.copy(request.getfixturevalue("schema_file"), path)
+    return f"sqlite:///{path}"
+
+
+def start(url: str, **settings: Any) -> Server:
+    """A server over a database with a schema. No rates, unless `settings` say otherwise.
+
+    The caller closes `app.extensions["rediver"]`.
+    """
     clock = Clock()
-    return Server(create_app(Settings(database_url=url), clock), url, clock)
+    unlimited = dict.fromkeys(RATES, 0)
+    return Server(create_app(Settings(database_url=url, **unlimited | settings), clock), url, clock)
 
 
 @pytest.fixture
-def server(schema_file: Path, tmp_path: Path) -> Iterator[Server]:
-    started = start(schema_file, tmp_path)
+def server(database_url: str) -> Iterator[Server]:
+    started = start(database_url)
     yield started
     started.app.extensions["rediver"].close()
 
