@@ -6,11 +6,12 @@ Field names are those of the Rediver ingest schema (RIS), so that its documents 
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from rediver_agent.contract.base import Count, JsonObject, Name, UtcDatetime, WireModel
 
 MAX_FINDINGS_A_PART: Final = 1000
+_OF_A_PART: Final[dict[str, JsonValue]] = {"maxItems": MAX_FINDINGS_A_PART}  # a whole has more
 
 Text = Annotated[str, Field(max_length=100_000)]
 LineNumber = Annotated[int, Field(ge=1)]
@@ -177,7 +178,7 @@ class ReportMetadata(WireModel):
     source_type: SourceType = SourceType.SCANNER
     command_id: str | None = None
     attempt: Count | None = None
-    part: Count = 0
+    part: Annotated[int, Field(ge=0, le=100_000)] = 0
     last: bool = True
     coverage_type: CoverageType = CoverageType.FULL
     coverage_key: Annotated[str, Field(max_length=200)] | None = None
@@ -207,8 +208,8 @@ class Report(WireModel):
     version: Literal["1.0"]
     metadata: ReportMetadata
     tool: Tool
-    assets: list[Asset] = Field(default_factory=list[Asset])
-    findings: list[Finding] = Field(default_factory=list[Finding])
+    assets: list[Asset] = Field(default_factory=list[Asset], json_schema_extra=_OF_A_PART)
+    findings: list[Finding] = Field(default_factory=list[Finding], json_schema_extra=_OF_A_PART)
 
 
 class IngestReply(WireModel):

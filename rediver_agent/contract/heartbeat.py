@@ -1,11 +1,14 @@
 """The heartbeat: what an agent is able to do and what it holds; the reply says what to let go."""
 
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import Field
 
 from rediver_agent.contract.base import Count, Id, Name, UtcDatetime, WireModel
 from rediver_agent.contract.results import InstanceId
+
+Item = TypeVar("Item")
+Listed = Annotated[list[Item], Field(max_length=1000)]
 
 
 class RunningCommand(WireModel):
@@ -20,14 +23,14 @@ class Heartbeat(WireModel):
     status: Annotated[str, Field(min_length=1, max_length=50)]
     version: str | None = None
     hostname: str | None = None
-    scanners: list[str] | None = None
-    collectors: list[str] | None = None
-    command_types: list[str] | None = None
+    scanners: Listed[str] | None = None
+    collectors: Listed[str] | None = None
+    command_types: Listed[str] | None = None
     uptime_seconds: Annotated[float, Field(ge=0)] | None = None
     total_scans: Count | None = None
     errors: Count | None = None
     instance_id: InstanceId | None = None
-    running: list[RunningCommand] | None = None
+    running: Listed[RunningCommand] | None = None
 
 
 class HeartbeatReply(WireModel):

@@ -58,24 +58,13 @@ class ScheduleCreate(WireModel):
     jitter_seconds: Jitter = 0
 
 
-class SchedulePatch(WireModel):
-    """What is given is changed; null empties what may be empty."""
+class SchedulePatch(ScheduleCreate):
+    """What is given is changed; null empties what may be empty. Defaults here stand for absence."""
 
     name: Name = ""
     scanner: Scanner = ""
     target: Target = ""
     cron_expression: Cron = ""
-    description: Description | None = None
-    source_id: Id | None = None
-    config: JsonObject | None = None
-    timezone: Zone = ""
-    enabled: bool = True
-    priority: Priority = Priority.NORMAL
-    timeout_seconds: Seconds | None = None
-    ttl_seconds: Ttl | None = None
-    missed_run: MissedRun = MissedRun.RUN_ONCE
-    overlap: Overlap = Overlap.SKIP
-    jitter_seconds: Jitter = 0
 
 
 class Schedule(ScheduleCreate):

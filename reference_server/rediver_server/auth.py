@@ -20,19 +20,19 @@ from rediver_agent.contract import ErrorCode
 from rediver_agent.contract.routes import AUTHORIZATION, SOURCE_ID_HEADER
 from rediver_server.db import Database, Transaction, database
 from rediver_server.errors import ApiError
-from rediver_server.models import ApiKey, Role, Source, new_id
+from rediver_server.limits import rates, sender
+from rediver_server.models import ApiKey, EnrollmentToken, Role, Source, new_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_KEY_BYTES: Final = 32
 _SHOWN: Final = 14  # `rs_src_` and 7 of 43 characters: enough to tell keys apart
-_USE_IS_NOTED_EVERY: Final = timedelta(
-    minutes=1
-)  # a write for each request would be a write lock each
+_USE_IS_NOTED_EVERY: Final = timedelta(minutes=1)  # a write for each request is a lock for each
+ENROLLS: Final = "rs_enr_"
 _NO_KEY: Final = "the key is unknown, expired or revoked"
 _INCLUDED: Final = {
     Role.SOURCE: {Role.SOURCE},
+    Role.ENROLLMENT: {Role.ENROLLMENT},
     Role.VIEWER: {Role.VIEWER, Role.OPERATOR, Role.ADMIN},
     Role.OPERATOR: {Role.OPERATOR, Role.ADMIN},
     Role.ADMIN: {Role.ADMIN},
@@ -63,24 +63,31 @@ def new_key(
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """A key to be stored, and its text, which is not kept anywhere."""
-    kind = "rs_src_" if role is Role.SOURCE else "rs_usr_"
-    key = kind + secrets.token_urlsafe(_KEY_BYTES)
+    key, prefix, sha256 = new_secret("rs_src_" if role is Role.SOURCE else "rs_usr_")
     row = ApiKey(
         id=new_id("key"),
         tenant_id=tenant_id,
         source_id=source_id,
         role=role,
-        api_key_prefix=key[:_SHOWN],
-        sha256=_digest(key),
+        api_key_prefix=prefix,
+        sha256=sha256,
         created_at=now,
         expires_at=expires_at,
     )
     return row, key
 
 
-def is_live(key: ApiKey, now: datetime) -> bool:
+def new_secret(kind: str) -> tuple[str, str, str]:
+    """256 random bits as text, which is not kept; what is: how it begins, and its digest."""
+    text = kind + secrets.token_urlsafe(32)
+    return text, text[:_SHOWN], _digest(text)
+
+
+def is_live(key: ApiKey | EnrollmentToken, now: datetime) -> bool:
     """Whether the key still opens anything."""
-    return key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+    spent = isinstance(key, EnrollmentToken) and key.uses >= key.max_uses
+    expired = key.expires_at is not None and key.expires_at <= now
+    return not spent and not expired and key.revoked_at is None
 
 
 def requires(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -97,6 +104,12 @@ def requires(*roles: Role) -> Callable[[Callable[P, R]], Callable[P, R]]:
         return guarded
 
     return decorate
+
+
+def wrong_key() -> ApiError:
+    """A 401, or a 429 for an address that sent too many keys that open nothing."""
+    rates().failed_keys.take(sender())
+    return ApiError(ErrorCode.UNAUTHORIZED, _NO_KEY)
 
 
 def caller() -> Caller:
@@ -128,10 +141,13 @@ def _admit(db: Database, admitted: frozenset[Role]) -> Caller:
 
 def _authenticate(db: Database, key: str) -> Caller:
     digest = _digest(key)
+    kind = EnrollmentToken if key.startswith(ENROLLS) else ApiKey
     with db.read() as tx:
-        row = tx.scalar(select(ApiKey).where(ApiKey.sha256 == digest))
+        row = tx.scalar(select(kind).where(kind.sha256 == digest))
     if row is None or not hmac.compare_digest(row.sha256, digest) or not is_live(row, tx.now):
-        raise ApiError(ErrorCode.UNAUTHORIZED, _NO_KEY)
+        raise wrong_key()
+    if isinstance(row, EnrollmentToken):
+        return Caller(row.id, row.tenant_id, Role.ENROLLMENT, None)
     if row.last_used_at is None or tx.now - row.last_used_at >= _USE_IS_NOTED_EVERY:
         with db.write() as tx:
             tx.execute(update(ApiKey).where(ApiKey.id == row.id).values(last_used_at=tx.now))

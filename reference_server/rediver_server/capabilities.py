@@ -11,8 +11,8 @@ _DEFAULT_TYPES: Final = (CommandType.SCAN, CommandType.COLLECT, CommandType.HEAL
 _TOOLS: Final = {CommandType.SCAN: "scanners", CommandType.COLLECT: "collectors"}
 
 
-def offered_to(source: Source) -> ColumnElement[bool]:
-    """Commands that this source may be handed: its own, and those of the pool that it can do."""
+def in_pool_of(source: Source) -> ColumnElement[bool]:
+    """Commands of the tenant's pool that this source may be handed."""
     types = _types(source)
     able: list[ColumnElement[bool]] = [
         Command.type.in_([name for name in types if name not in _TOOLS])
@@ -20,8 +20,8 @@ def offered_to(source: Source) -> ColumnElement[bool]:
     for kind, listed in _TOOLS.items():
         if kind in types:
             able.append(and_(Command.type == kind, Command.tool.in_(_listed(source, listed))))
-    in_pool = and_(Command.source_id.is_(None), or_(*able)) if types else false()
-    return and_(Command.tenant_id == source.tenant_id, or_(Command.source_id == source.id, in_pool))
+    pool = and_(Command.tenant_id == source.tenant_id, Command.source_id.is_(None))
+    return and_(pool, or_(*able)) if types else false()
 
 
 def can_do(source: Source, command: Command) -> bool:

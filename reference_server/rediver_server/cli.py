@@ -16,14 +16,15 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from rediver_agent.contract import SourceCreate
-from rediver_server import __version__, schema, serve, sources
+from rediver_agent.contract.openapi import openapi_document
+from rediver_server import __version__, doctor, schema, serve, sources
 from rediver_server.auth import new_key
 from rediver_server.db import Database, Transaction
 from rediver_server.errors import from_validation
 from rediver_server.models import ApiKey, Role, Tenant, new_id
-from rediver_server.settings import Settings
+from rediver_server.settings import Settings, is_sqlite
 
-_PEOPLE = click.Choice([role.value for role in Role if role is not Role.SOURCE])
+_PEOPLE = click.Choice([Role.VIEWER.value, Role.OPERATOR.value, Role.ADMIN.value])
 _SOURCE_TYPES = click.Choice(get_args(SourceCreate.model_fields["type"].annotation))
 
 
@@ -56,7 +57,7 @@ def commands() -> None:
 def serve_command(host: str, port: int, workers: int, database_url: str | None) -> None:
     """Answer agents and operators until stopped."""
     settings = _settings(database_url)
-    if workers > 1:
+    if workers > 1 and is_sqlite(settings.database_url):
         raise CannotBeDone("SQLite has one writer: run it with --workers 1")
     with _database(settings):
         pass
@@ -64,7 +65,7 @@ def serve_command(host: str, port: int, workers: int, database_url: str | None) 
         listener = serve.listen(host, port)
     except OSError as fault:
         raise CannotBeDone(f"cannot listen on {host}:{port}: {fault.strerror}") from fault
-    serve.serve(settings, listener)
+    serve.serve(settings, listener, workers)
 
 
 @commands.command()
@@ -73,6 +74,28 @@ def migrate(database_url: str | None) -> None:
     """Bring the database to the newest schema."""
     with _opened(_settings(database_url)) as database:
         click.echo(f"the database is at revision {schema.upgrade(database)}")
+
+
+@commands.command()
+@click.option("--database-url", expose_value=False, help="Not needed: it is the same for all.")
+def openapi() -> None:
+    """Print the contract as OpenAPI 3.1."""
+    click.echo(to_json(openapi_document(), indent=2))
+
+
+@commands.command("doctor")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1), help="Of `serve`.")
+@database_option
+@json_option
+def doctor_command(workers: int, database_url: str | None, as_json: bool) -> None:
+    """Say what is in order and what to do; exit 1 if something is to be done."""
+    checks = list(doctor.examine(_settings(database_url), workers))
+    ok = all(check.ok for check in checks)
+    if as_json:
+        click.echo(to_json({"ok": ok, "checks": [check._asdict() for check in checks]}))
+    else:
+        click.echo("\n".join(map(str, checks)))
+    sys.exit(0 if ok else 1)
 
 
 @commands.group()
@@ -209,7 +232,8 @@ def main() -> None:
     except ValidationError as fault:
         _complain(str(from_validation(fault)))
     except SQLAlchemyError as fault:
-        _complain(f"the database cannot be used: {getattr(fault, 'orig', None) or fault}")
+        said = str(getattr(fault, "orig", None) or fault)
+        _complain(f"the database cannot be used: {said.splitlines()[0]}")
     except OSError as fault:
         _complain(f"stdout cannot be written: {fault.strerror}")
 

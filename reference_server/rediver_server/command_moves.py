@@ -1,20 +1,17 @@
-"""How a command is written: the moves that time decides, and the only UPDATE there is.
+"""The moves of a command: each legal by the contract and in the audit trail, and those of time.
 
-Every move is one conditional UPDATE, which holds only if nobody wrote the command since it was
-read, and a row in the audit trail. Only `command_queue` uses this.
+Only the command queue uses this.
 """
 
 from datetime import datetime, timedelta
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from sqlalchemy import CursorResult, update
-
-from rediver_agent.contract import TERMINAL, CommandStatus, CommandType, ErrorCode, may_move
+from rediver_agent.contract import TERMINAL, CommandStatus, CommandType, may_move
 from rediver_agent.contract.base import JsonObject
 from rediver_agent.contract.lifecycle import HELD
+from rediver_server.command_ledger import ledger
 from rediver_server.db import Transaction
-from rediver_server.errors import ApiError
-from rediver_server.models import Command, CommandEvent
+from rediver_server.models import Command
 from rediver_server.nudges import Kind, Nudge
 
 CANCEL_GRACE: Final = timedelta(seconds=120)
@@ -35,7 +32,7 @@ def settle(tx: Transaction, command: Command) -> None:
         _end(tx, command, _S.FAILED, "it ran far longer than its timeout_seconds")
     elif command.cancel_requested_at:
         _end(tx, command, _S.CANCELLED, "its agent fell silent after a cancel request")
-    elif command.attempts_used >= command.max_attempts:
+    elif command.attempts_used >= command.max_attempts and not command.unconfirmed:
         _end(tx, command, _S.FAILED, "its agent fell silent on the last attempt")
     elif command.expires_at and command.expires_at <= tx.now:
         _end(tx, command, _S.EXPIRED, "its agent fell silent, and it has expired since")
@@ -67,6 +64,7 @@ def move(
         changes["completed_at"] = tx.now
     write(tx, command, status=to, **changes)
     note(tx, command, before, actor, reason, data)
+    tx.info.setdefault("moves", []).append((before, to, actor, "attempt" in changes))  # metrics
     if to is _S.PENDING:
         announce_available(tx, command)
 
@@ -85,14 +83,7 @@ def announce_available(tx: Transaction, command: Command) -> None:
 
 def write(tx: Transaction, command: Command, **changes: Any) -> None:
     """Change columns of a command that nobody wrote since it was read; `due_at` follows."""
-    unchanged = (Command.status == command.status, Command.revision == command.revision)
-    written = tx.execute(
-        update(Command)
-        .where(Command.id == command.id, *unchanged)
-        .values(**changes, due_at=_due(command, changes), revision=command.revision + 1)
-    )
-    if cast("CursorResult[Any]", written).rowcount != 1:
-        raise ApiError(ErrorCode.UNAVAILABLE, f"{command.id} was written just now, try again")
+    ledger(tx).change(command, {**changes, "due_at": _due(command, changes)})
 
 
 def _due(command: Command, changes: dict[str, Any]) -> datetime | None:
@@ -119,15 +110,6 @@ def note(
     data: JsonObject | None = None,
 ) -> None:
     """Add a row to the audit trail."""
-    tx.add(
-        CommandEvent(
-            command_id=command.id,
-            at=tx.now,
-            actor=actor,
-            from_status=before,
-            to_status=command.status,
-            attempt=command.attempt,
-            reason=reason,
-            data=data,
-        )
-    )
+    row = {"at": tx.now, "actor": actor, "reason": reason, "data": data}
+    moved = {"from_status": before, "to_status": command.status, "attempt": command.attempt}
+    ledger(tx).events.append({"command_id": command.id, **row, **moved})

@@ -5,7 +5,7 @@ lease is lost only when somebody else acknowledges: until then the last holder's
 The time is the transaction's, and `actor` is who the audit trail names.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, cast
 
@@ -21,7 +21,11 @@ from rediver_agent.contract import (
     RunningCommand,
 )
 from rediver_agent.contract.base import JsonObject
-from rediver_agent.contract.commands import DEFAULT_TIMEOUT_SECONDS, Cancelling
+from rediver_agent.contract.commands import (
+    DEFAULT_MAX_ATTEMPTS,
+    DEFAULT_TIMEOUT_SECONDS,
+    Cancelling,
+)
 from rediver_agent.contract.lifecycle import HELD
 from rediver_server.command_moves import SERVER, announce_available, move, note, settle, write
 from rediver_server.db import Transaction
@@ -41,9 +45,18 @@ _ENDED: Final = {
     _S.CANCELLED: ErrorCode.COMMAND_CANCELLED,
     _S.EXPIRED: ErrorCode.COMMAND_EXPIRED,
 }
+_NEW: Final = {
+    "status": _S.PENDING,
+    "attempt": 0,
+    "attempts_used": 0,
+    "max_attempts": DEFAULT_MAX_ATTEMPTS,
+    "unconfirmed": False,
+    "revision": 0,
+}
 _HOLD_ENDED: Final = {
     "holder_source_id": None,
     "holder_instance_id": None,
+    "unconfirmed": False,
     "acknowledged_at": None,
     "started_at": None,
     "progress": None,
@@ -72,19 +85,42 @@ def acknowledge(
         raise Refused(ErrorCode.CONFLICT, "this source is paused and gets nothing new")
     if command.scheduled_at is not None and command.scheduled_at > tx.now:
         raise Refused(ErrorCode.CONFLICT, f"{command.id} is not to start before its scheduled_at")
-    hold: dict[str, Any] = {
-        "attempt": command.attempt + 1,
+    counted: dict[str, Any] = {
         "attempts_used": command.attempts_used + 1,
+        "unconfirmed": False,
+        "lease_expires_at": tx.now + _timeout(command) + ACKNOWLEDGE_GRACE,
+    }
+    hold: dict[str, Any] = {**_hold(tx, command, source, instance_id), **counted}
+    move(tx, command, _S.ACKNOWLEDGED, _actor(source), "acknowledged", **hold)
+    return command
+
+
+def hand_out(tx: Transaction, source: Source, command: Command, instance_id: str | None) -> None:
+    """Give a pending command to a source that claims; it counts once the source names it."""
+    unnamed: dict[str, Any] = {"unconfirmed": True, "lease_expires_at": tx.now + LEASE}
+    hold: dict[str, Any] = {**_hold(tx, command, source, instance_id), **unnamed}
+    move(tx, command, _S.ACKNOWLEDGED, _actor(source), "claimed", **hold)
+
+
+def _hold(
+    tx: Transaction, command: Command, source: Source, instance_id: str | None
+) -> dict[str, Any]:
+    """What a new attempt changes, but for its lease."""
+    return {
+        "attempt": command.attempt + 1,
         "holder_source_id": source.id,
         "holder_instance_id": instance_id,
-        "lease_expires_at": tx.now + _timeout(command) + ACKNOWLEDGE_GRACE,
         "deadline_at": tx.now + _timeout(command) + OVERLONG_GRACE,
         "acknowledged_at": tx.now,
         "started_at": None,
         "progress": None,
     }
-    move(tx, command, _S.ACKNOWLEDGED, _actor(source), "acknowledged", **hold)
-    return command
+
+
+def _named(command: Command) -> dict[str, Any]:
+    """What changes when the holder of a claim names it for the first time."""
+    counted = {"unconfirmed": False, "attempts_used": command.attempts_used + 1}
+    return counted if command.unconfirmed else {}
 
 
 def record_progress(tx: Transaction, source: Source, command_id: str, said: Progress) -> Command:
@@ -94,7 +130,7 @@ def record_progress(tx: Transaction, source: Source, command_id: str, said: Prog
         raise _not_held(tx, command, source)
     if command.status in TERMINAL:
         raise _finished(command)
-    changes: dict[str, Any] = {"lease_expires_at": tx.now + LEASE}
+    changes: dict[str, Any] = {"lease_expires_at": tx.now + LEASE, **_named(command)}
     if news := said.model_dump(include={"percent", "message"}, exclude_none=True):
         changes["progress"] = {**(command.progress or {}), **news}
     if command.started_at is None:
@@ -113,15 +149,17 @@ def record_progress(tx: Transaction, source: Source, command_id: str, said: Prog
 
 
 def record_result(
-    tx: Transaction, source: Source, command_id: str, result: CommandResult
+    tx: Transaction, source: Source, command: Command | None, result: CommandResult
 ) -> Command:
-    """Settle the command as its holder says. The same said again changes nothing.
+    """Settle a command that was `reachable` as its holder says. Said again, it changes nothing.
 
-    Raises `Refused` for what comes too late, after keeping it in the audit trail.
+    Raises `Refused` for what comes too late, after keeping it in the audit trail, and 404.
     """
-    command = _reachable(tx, source, command_id)
+    if command is None:
+        raise not_found("command")
     answer = result.model_dump(mode="json", exclude={"attempt", "instance_id"}, exclude_none=True)
-    if _was_said(tx, command, source, answer, result.attempt):
+    first = command.status in HELD and result.attempt == command.attempt  # so it was not said yet
+    if not first and _was_said(tx, command, source, answer, result.attempt):
         return command
     if not _holds(command, source, result.attempt):
         refusal = _not_held(tx, command, source)
@@ -143,14 +181,15 @@ def renew(
     Returns what the source should cancel, of all it holds, and what of the list it has lost.
     """
     mine = select(Command).where(Command.holder_source_id == source.id, Command.status.in_(_OPEN))
-    holdings = {command.id: command for command in tx.scalars(mine.with_for_update())}
+    locked = mine.order_by(Command.id).with_for_update()  # as all do, so that none deadlock
+    holdings = {command.id: command for command in tx.scalars(locked)}
     kept: set[str] = set()
     for named in running:
         command = holdings.get(named.command_id)
         if command is None or not _holds(command, source, named.attempt):
             continue
         kept.add(command.id)
-        lease: dict[str, Any] = {"lease_expires_at": tx.now + LEASE}
+        lease: dict[str, Any] = {"lease_expires_at": tx.now + LEASE, **_named(command)}
         if command.status is _S.PENDING:
             back = _S.ACKNOWLEDGED if command.started_at is None else _S.RUNNING
             move(tx, command, back, _actor(source), "heartbeat", **lease)
@@ -168,23 +207,17 @@ def renew(
 
 def add(tx: Transaction, actor: str, command: Command) -> None:
     """Put a new command into the queue. A `cancel` does its work here and is never handed out."""
-    command.status = _S.PENDING
+    for name, value in _NEW.items():
+        setattr(command, name, value)
     command.due_at = command.expires_at
     tx.add(command)
-    tx.flush()
-    tx.refresh(command)
     note(tx, command, None, actor, "created")
     if command.type != "cancel":
         announce_available(tx, command)
         return
-    target = tx.scalar(
-        select(Command)
-        .where(
-            Command.id == command.payload["command_id"],
-            Command.tenant_id == command.tenant_id,
-        )
-        .with_for_update()
-    )
+    tx.flush()
+    theirs = (Command.id == command.payload["command_id"], Command.tenant_id == command.tenant_id)
+    target = tx.scalar(select(Command).where(*theirs).with_for_update())
     outcome = cancel(tx, actor, target) if target else Cancelling.NOT_FOUND
     result: JsonObject = {"outcome": outcome.value}
     move(tx, command, _S.COMPLETED, SERVER, "done at once", data=result, result=result)
@@ -206,20 +239,38 @@ def cancel(tx: Transaction, actor: str, command: Command) -> Cancelling:
     return Cancelling.REQUESTED
 
 
+def cancel_some(
+    tx: Transaction, actor: str, tenant_id: str, chosen: Mapping[str, Any]
+) -> list[Cancelling]:
+    """Cancel some hundreds of the tenant's open commands whose columns are as `chosen`.
+
+    Call it until it returns nothing: then all of them are cancelled or asked for.
+    """
+    matching = select(Command).where(
+        Command.tenant_id == tenant_id,
+        Command.status.in_(_OPEN),
+        Command.cancel_requested_at.is_(None),
+        *(getattr(Command, name) == value for name, value in chosen.items()),
+    )
+    batch = matching.order_by(Command.id).limit(_SETTLED_AT_ONCE).with_for_update()
+    return [cancel(tx, actor, command) for command in tx.scalars(batch).all()]
+
+
 def release_source(tx: Transaction, actor: str, source: Source) -> None:
     """A source is gone: cancel what was addressed to it, take back what it held of the pool."""
     theirs = select(Command).where(
         or_(Command.source_id == source.id, Command.holder_source_id == source.id),
         Command.status.in_(_OPEN),
     )
-    for command in tx.scalars(theirs.with_for_update()).all():
+    for command in tx.scalars(theirs.order_by(Command.id).with_for_update()).all():
         settle(tx, command)
         if command.status in TERMINAL:
             continue
         if command.source_id == source.id or command.cancel_requested_at is not None:
             move(tx, command, _S.CANCELLED, actor, "its source was deleted")
         elif command.status in HELD:  # no fault of the command: this attempt is not counted
-            back: dict[str, Any] = {**_HOLD_ENDED, "attempts_used": command.attempts_used - 1}
+            uncounted = command.attempts_used - (not command.unconfirmed)
+            back: dict[str, Any] = {**_HOLD_ENDED, "attempts_used": uncounted}
             move(tx, command, _S.PENDING, actor, "its holder was deleted", **back)
 
 
@@ -252,13 +303,15 @@ def _settle_as_told(
     result: CommandResult,
     answer: JsonObject,
 ) -> None:
-    attempts_left = command.attempts_used < command.max_attempts
-    unwanted = command.cancel_requested_at is not None
+    counted = _named(command)
+    used = counted.get("attempts_used", command.attempts_used)
+    wanted = command.cancel_requested_at is None and used < command.max_attempts
     said = "result: " + (result.error or result.status)
-    if result.status is ResultStatus.FAILED and result.retryable and attempts_left and not unwanted:
-        move(tx, command, _S.PENDING, _actor(source), said, data=answer, **_HOLD_ENDED)
+    if result.status is ResultStatus.FAILED and result.retryable and wanted:
+        ended = {**counted, **_HOLD_ENDED}
+        move(tx, command, _S.PENDING, _actor(source), said, data=answer, **ended)
         return
-    kept: dict[str, Any] = {"result": answer, "error_message": result.error}
+    kept: dict[str, Any] = {**counted, "result": answer, "error_message": result.error}
     to = _S(result.status.value)
     move(tx, command, to, _actor(source), said, data=answer, **kept)
 
@@ -276,17 +329,18 @@ def _timeout(command: Command) -> timedelta:
     return timedelta(seconds=cast("int", seconds) if known else DEFAULT_TIMEOUT_SECONDS)
 
 
-def _reachable(tx: Transaction, source: Source, command_id: str) -> Command:
-    command = tx.scalar(
-        select(Command)
-        .where(
-            Command.id == command_id,
-            Command.tenant_id == source.tenant_id,
-            or_(Command.source_id == source.id, Command.source_id.is_(None)),
-        )
-        .with_for_update()
+def reachable(tx: Transaction, source: Source, ids: Collection[str]) -> dict[str, Command]:
+    """Those of the commands that the source may speak of, locked."""
+    named = select(Command).where(
+        Command.id.in_(ids),
+        Command.tenant_id == source.tenant_id,
+        or_(Command.source_id == source.id, Command.source_id.is_(None)),
     )
-    if command is None:
+    return {row.id: row for row in tx.scalars(named.order_by(Command.id).with_for_update())}
+
+
+def _reachable(tx: Transaction, source: Source, command_id: str) -> Command:
+    if (command := reachable(tx, source, [command_id]).get(command_id)) is None:
         raise not_found("command")
     return command
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from rediver_agent.contract import Command as WireCommand
 from rediver_agent.contract import CommandStatus
@@ -15,6 +15,7 @@ from rediver_server.models import Command, CommandEvent, Source
 from rediver_server.sources import status
 
 _FOR_AGENTS: Final = ("id", "type", "priority", "payload", "created_at", "expires_at")
+_FOR_OPERATORS: Final = WireCommand.model_fields.keys() - {"waiting_reason"}
 _OF_AN_EVENT: Final = ("at", "actor", "from_status", "to_status", "attempt", "reason", "data")
 _OF_A_HOLD: Final = ("acknowledged_at", "started_at", "progress")
 
@@ -24,6 +25,12 @@ def for_agent(command: Command) -> dict[str, Any]:
     return {name: getattr(command, name) for name in _FOR_AGENTS}
 
 
+def for_holder(command: Command) -> dict[str, Any]:
+    """What an agent gets with a claim: its attempt and its lease as well."""
+    hold = {"attempt": command.attempt, "lease_expires_at": command.lease_expires_at}
+    return {**for_agent(command), **hold}
+
+
 def event(row: CommandEvent) -> dict[str, Any]:
     """A line of the audit trail."""
     return {name: getattr(row, name) for name in _OF_AN_EVENT}
@@ -31,14 +38,28 @@ def event(row: CommandEvent) -> dict[str, Any]:
 
 def for_operators(tx: Transaction, commands: Sequence[Command]) -> list[dict[str, Any]]:
     """Whole commands, with the reason why those that are pending wait."""
-    waiting = {row.tenant_id for row in commands if row.status is CommandStatus.PENDING}
-    live = (Source.tenant_id.in_(waiting), Source.deleted_at.is_(None))
-    fleet = tx.scalars(select(Source).where(*live)).all() if waiting else ()
+    fleet = _fleet(tx, [row for row in commands if row.status is CommandStatus.PENDING])
     return [_whole(command, _waiting_reason(command, fleet, tx.now)) for command in commands]
 
 
+def _fleet(tx: Transaction, pending: Sequence[Command]) -> list[Source]:
+    """The live sources that could take one of them: read once in a transaction."""
+    fleets: dict[tuple[str, str | None], list[Source]] = tx.info.setdefault("fleets", {})
+    wanted = {(row.tenant_id, row.source_id) for row in pending}
+    if new := wanted - fleets.keys():
+        addressed = {source for _, source in new if source is not None}
+        pools = {tenant for tenant, source in new if source is None}
+        whose = or_(Source.id.in_(addressed), Source.tenant_id.in_(pools))
+        live = tx.scalars(select(Source).where(whose, Source.deleted_at.is_(None))).all()
+        for tenant, source in new:
+            fleets[tenant, source] = [
+                row for row in live if row.tenant_id == tenant and source in (None, row.id)
+            ]
+    return list({row.id: row for key in wanted for row in fleets[key]}.values())
+
+
 def _whole(command: Command, waiting_reason: WaitingReason | None) -> dict[str, Any]:
-    whole = WireCommand.model_validate(command, from_attributes=True).model_dump(mode="json")
+    whole = {name: getattr(command, name) for name in _FOR_OPERATORS}
     whole["waiting_reason"] = waiting_reason
     if command.status is CommandStatus.PENDING:  # what its last holder did is no news of it
         whole |= dict.fromkeys(_OF_A_HOLD)

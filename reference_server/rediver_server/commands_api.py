@@ -1,46 +1,29 @@
 """`/api/v1/commands`: what agents poll, claim and answer, and what operators order and read."""
 
-from typing import Annotated, Literal
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
 
 from flask import Blueprint, Response, current_app
-from pydantic import AfterValidator, Field
-from sqlalchemy import or_, select
+from pydantic import ValidationError
+from sqlalchemy import select
 
 from rediver_agent import contract
 from rediver_agent.contract import routes
-from rediver_agent.contract.base import Id
-from rediver_agent.contract.commands import Cancelling, TypeName
-from rediver_server import command_queue, command_views, orders
+from rediver_agent.contract.base import JsonObject
+from rediver_agent.contract.commands import Cancelling
+from rediver_agent.contract.queries import CommandsQuery, PollQuery
+from rediver_server import claims, command_queue, command_views, limits, orders
 from rediver_server.auth import caller, calling_source, requires
-from rediver_server.capabilities import offered_to
 from rediver_server.db import Database, Transaction, database
-from rediver_server.errors import ApiError, not_found
+from rediver_server.errors import ApiError, detail_of, from_validation, invalid, not_found
 from rediver_server.http_json import read_body, read_query, reply, rule
-from rediver_server.models import Command, CommandEvent, Role
-from rediver_server.pages import PageQuery, page
+from rediver_server.idempotency import Made, creating, once
+from rediver_server.models import Command, CommandEvent, Role, Source
+from rediver_server.pages import page
 
 blueprint = Blueprint("commands", __name__)
-
-
-def _split(types: str) -> str:
-    if not all(name.isidentifier() and name.islower() for name in types.split(",")):
-        raise ValueError("types is command types with commas between them")
-    return types
-
-
-class PollQuery(contract.WireModel):
-    limit: Annotated[int, Field(ge=1, le=100)] = 10
-    status: Literal["pending"] = "pending"
-    types: Annotated[str, Field(max_length=2000), AfterValidator(_split)] | None = None
-
-
-class CommandsQuery(PageQuery):
-    status: contract.CommandStatus | None = None
-    type: TypeName | None = None
-    source_id: Id | None = None
-    schedule_id: Id | None = None
-    created_after: contract.UtcDatetime | None = None
-    created_before: contract.UtcDatetime | None = None
 
 
 @blueprint.get(rule(routes.COMMANDS))
@@ -55,10 +38,50 @@ def list_commands() -> Response:
 def create_command() -> Response:
     order = read_body(contract.CommandCreate)
     orders.check_payload(order)
-    with database().write() as tx:
-        command = orders.place(tx, caller().tenant_id, caller().actor, order)
-        (whole,) = command_views.for_operators(tx, [command])
-    return reply(whole, 201, Location=routes.COMMAND.format(id=command.id))
+
+    def create(tx: Transaction) -> Made:
+        made = _placed(tx, order)
+        return replace(made, headers=limits.spend(tx, caller().tenant_id, 1))
+
+    return creating(create)
+
+
+@blueprint.post(rule(routes.COMMANDS_BATCH))
+@requires(Role.OPERATOR)
+def create_commands() -> Response:
+    """Each item by itself, all in one transaction. What the rate refuses, it refuses whole."""
+    batch = read_body(contract.CommandBatch)
+
+    def create(tx: Transaction) -> Made:
+        outcomes: list[dict[str, Any]] = []
+        placed: list[Made] = []
+        for item in batch.commands:
+            try:
+                made = _ordered_once(tx, item, placed)
+                outcomes.append({"status": 201, "command": made.document})
+            except ApiError as fault:  # raised before anything of the item was written
+                outcomes.append({"status": fault.status, "error": detail_of(fault)})
+        spent = limits.spend(tx, caller().tenant_id, len(placed))
+        return Made({"results": outcomes}, headers=spent)
+
+    return creating(create)
+
+
+@blueprint.post(rule(routes.COMMANDS_CANCEL))
+@requires(Role.OPERATOR)
+def cancel_commands() -> Response:
+    """Cancels a batch in each transaction, so that others get a turn between them."""
+    wanted = read_body(contract.BulkCancel)
+    counts: Counter[Cancelling] = Counter()
+    chosen = wanted.model_dump(exclude_none=True)
+    while True:
+        with database().write() as tx:
+            done = command_queue.cancel_some(tx, caller().actor, caller().tenant_id, chosen)
+        if not done:
+            break
+        counts.update(done)
+    cancelled, requested = counts[Cancelling.CANCELLED], counts[Cancelling.REQUESTED]
+    return reply(contract.BulkCancelReply(cancelled=cancelled, requested=requested))
 
 
 @blueprint.get(rule(routes.COMMAND))
@@ -127,8 +150,32 @@ def progress(item: str) -> Response:
 def result(item: str) -> Response:
     said = read_body(contract.CommandResult)
     with database().write() as tx:
-        command = command_queue.record_result(tx, calling_source(tx), item, said)
+        source = calling_source(tx)
+        found = command_queue.reachable(tx, source, [item]).get(item)
+        command = command_queue.record_result(tx, source, found, said)
     return reply(contract.ResultReply(accepted=True, command_id=item, status=command.status))
+
+
+@blueprint.post(rule(routes.COMMANDS_CLAIM))
+@requires(Role.SOURCE)
+def claim() -> Response:
+    wanted = read_body(contract.Claim)
+    settle(database())
+    with database().write() as tx:
+        held = claims.claim(tx, calling_source(tx), wanted)
+    return _handed([command_views.for_holder(command) for command in held])
+
+
+@blueprint.post(rule(routes.COMMANDS_RESULTS))
+@requires(Role.SOURCE)
+def results() -> Response:
+    batch = read_body(contract.ResultBatch)
+    with database().write() as tx:
+        source = calling_source(tx)
+        ids = {str(item.get("command_id")) for item in batch.results}
+        found = command_queue.reachable(tx, source, ids)
+        outcomes = [_outcome(tx, source, found, item) for item in batch.results]
+    return reply(contract.ResultBatchReply(results=outcomes))
 
 
 def settle(db: Database) -> None:
@@ -143,25 +190,63 @@ def settle(db: Database) -> None:
 
 def _poll() -> Response:
     query = read_query(PollQuery)
+    types = None if query.types is None else query.types.split(",")
     with database().read() as tx:
-        now = tx.now
-        source = calling_source(tx)
-        wanted = select(Command).where(
-            offered_to(source),
-            Command.status == contract.CommandStatus.PENDING,
-            or_(Command.expires_at.is_(None), Command.expires_at > now),
-            or_(Command.scheduled_at.is_(None), Command.scheduled_at <= now),
-        )
-        if query.types is not None:
-            wanted = wanted.where(Command.type.in_(query.types.split(",")))
-        ordered = wanted.order_by(Command.queue_rank, Command.created_at).limit(query.limit)
-        rows = () if source.paused else tx.scalars(ordered).all()
-    return reply(
-        {
-            "commands": [command_views.for_agent(row) for row in rows],
-            "poll_interval_seconds": current_app.config["POLL_INTERVAL_SECONDS"],
-        }
-    )
+        rows = claims.offered(tx, calling_source(tx), query.limit, types)
+    return _handed([command_views.for_agent(row) for row in rows])
+
+
+def _handed(commands: list[dict[str, Any]]) -> Response:
+    interval = cast("float", current_app.config["POLL_INTERVAL_SECONDS"])
+    return reply({"commands": commands, "poll_interval_seconds": interval})
+
+
+def _outcome(
+    tx: Transaction, source: Source, found: Mapping[str, Command], item: JsonObject
+) -> contract.ResultOutcome:
+    """What the single call would say of one result."""
+    command_id = item.get("command_id")
+    said = {name: value for name, value in item.items() if name != "command_id"}
+    try:
+        if not isinstance(command_id, str):
+            raise invalid("command_id", "required")
+        result = contract.parse_strict(contract.CommandResult, said)
+        command_queue.record_result(tx, source, found.get(command_id), result)
+    except ValidationError as fault:
+        error = from_validation(fault)
+    except ApiError as fault:
+        error = fault
+    else:
+        return contract.ResultOutcome(command_id=command_id, status=200)
+    named = command_id if isinstance(command_id, str) else ""
+    return contract.ResultOutcome(command_id=named, status=error.status, error=detail_of(error))
+
+
+def _ordered_once(tx: Transaction, item: JsonObject, placed: list[Made]) -> Made:
+    """One item of a batch, under its own key if it names one; added to `placed` if it is new."""
+    body = {name: value for name, value in item.items() if name != "idempotency_key"}
+    try:
+        order = contract.parse_strict(contract.CommandCreate, body)
+    except ValidationError as fault:
+        raise from_validation(fault) from fault
+    orders.check_payload(order)
+
+    def create(tx: Transaction) -> Made:
+        placed.append(_placed(tx, order))
+        return placed[-1]
+
+    key = item.get("idempotency_key")
+    if key is None:
+        return create(tx)
+    if not isinstance(key, str):
+        raise invalid("idempotency_key", "is text")
+    return once(tx, key, routes.COMMANDS, body, create)
+
+
+def _placed(tx: Transaction, order: contract.CommandCreate) -> Made:
+    command = orders.place(tx, caller().tenant_id, caller().actor, order)
+    (whole,) = command_views.for_operators(tx, [command])
+    return Made(whole, routes.COMMAND.format(id=command.id))
 
 
 def _list() -> Response:

@@ -90,10 +90,12 @@ class Database:
     ) -> None:
         self.is_sqlite = is_sqlite(url)
         self.deliver: Callable[[Nudge], None] = lambda _nudge: None
+        self.committed: Callable[[Transaction], None] = lambda _tx: None  # metrics count here
         self._clock = utc_now if self.is_sqlite and clock is None else clock
         self._writer = threading.Lock()
         parsed = parsed_url(url)
         options: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0}
+        options["hide_parameters"] = True  # errors are logged, and what people sent is not
         if self.is_sqlite:
             path = Path(cast("str", parsed.database))  # settings.py refuses a url without a file
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # SQLite itself obeys umask
@@ -132,6 +134,7 @@ class Database:
         for nudge in () if self.is_sqlite else nudges:
             tx.execute(select(func.pg_notify(CHANNEL, to_text(nudge))))
         tx.commit()
+        self.committed(tx)
         for nudge in nudges if self.is_sqlite else ():
             self.deliver(nudge)
 

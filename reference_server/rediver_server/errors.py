@@ -13,26 +13,14 @@ from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException
 
-from rediver_agent.contract import ErrorBody, ErrorCode, ErrorDetail
+from rediver_agent.contract.errors import CODES, ErrorBody, ErrorCode, ErrorDetail
 from rediver_agent.contract.routes import RETRY_AFTER
 
 log = logging.getLogger(__name__)
 
-_STATUS: Final[Mapping[ErrorCode, int]] = {
-    ErrorCode.INVALID_REQUEST: 400,
-    ErrorCode.UNAUTHORIZED: 401,
-    ErrorCode.FORBIDDEN: 403,
-    ErrorCode.NOT_FOUND: 404,
-    ErrorCode.METHOD_NOT_ALLOWED: 405,
-    ErrorCode.PAYLOAD_TOO_LARGE: 413,
-    ErrorCode.UNSUPPORTED_MEDIA_TYPE: 415,
-    ErrorCode.RATE_LIMITED: 429,
-    ErrorCode.INTERNAL_ERROR: 500,
-    ErrorCode.UNAVAILABLE: 503,
-}  # all others are conflicts: 409
-_CODES: Final = {status: code for code, status in _STATUS.items()}
 _REASONS: Final = {"missing": "required", "extra_forbidden": "unknown field"}
 
 
@@ -40,12 +28,17 @@ class ApiError(Exception):
     """An answer that is not a success. Raised inside a transaction it undoes what was written."""
 
     def __init__(
-        self, code: ErrorCode, message: str, details: Mapping[str, JsonValue] | None = None
+        self,
+        code: ErrorCode,
+        message: str,
+        details: Mapping[str, JsonValue] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.status = _STATUS.get(code, 409)
+        self.status = code.status
         self.details = dict(details or {})
+        self.headers = dict(headers or {})
 
 
 class Refused(ApiError):
@@ -71,6 +64,11 @@ def from_validation(fault: ValidationError, prefix: str = "") -> ApiError:
     return invalid(field, _REASONS.get(first["type"], reason))
 
 
+def detail_of(error: ApiError) -> ErrorDetail:
+    """An error as an item of a batch has it."""
+    return ErrorDetail(code=error.code, message=str(error), details=error.details)
+
+
 def error_json(
     code: ErrorCode, message: str, details: Mapping[str, JsonValue] | None = None
 ) -> bytes:
@@ -82,6 +80,7 @@ def error_json(
 def _reply(error: ApiError, status: int | None = None) -> Response:
     body = error_json(error.code, str(error), error.details)
     response = Response(body, status or error.status, mimetype="application/json")
+    response.headers.update(error.headers)
     if error.code is ErrorCode.UNAUTHORIZED:
         response.headers["WWW-Authenticate"] = "Bearer"
     if error.code is ErrorCode.UNAVAILABLE:
@@ -92,7 +91,7 @@ def _reply(error: ApiError, status: int | None = None) -> Response:
 def _http_exception(fault: HTTPException) -> Response:
     status = fault.code or 500
     fallback = ErrorCode.INTERNAL_ERROR if status >= 500 else ErrorCode.INVALID_REQUEST
-    error = ApiError(_CODES.get(status, fallback), fault.description or fault.name)
+    error = ApiError(CODES.get(status, fallback), fault.description or fault.name)
     response = _reply(error, status)
     if allow := dict(fault.get_headers()).get("Allow"):
         response.headers["Allow"] = allow
@@ -114,6 +113,6 @@ def install(app: Flask) -> None:
     app.register_error_handler(ApiError, _reply)
     app.register_error_handler(ValidationError, lambda fault: _reply(from_validation(fault)))
     app.register_error_handler(HTTPException, _http_exception)
-    for fault in (OperationalError, IntegrityError, PoolTimeout):
+    for fault in (OperationalError, IntegrityError, StaleDataError, PoolTimeout):
         app.register_error_handler(fault, _database_away)
     app.register_error_handler(Exception, _unforeseen)

@@ -38,6 +38,9 @@ def ingest(tx: Transaction, source: Source, part: contract.Report) -> contract.I
     for name, items in (("findings", part.findings), ("assets", part.assets)):
         if len(items) > MAX_FINDINGS_A_PART:
             raise invalid(name, f"a part has at most {MAX_FINDINGS_A_PART}; send more parts")
+    told = (f"{asset.type}:{asset.value}" for asset in part.assets)
+    names = (f"report:{source.id}:{part.metadata.id}", *(f"{source.tenant_id}:{a}" for a in told))
+    tx.one_at_a_time(*names)
     doubts: Doubts = []
     report = take_part(tx, source, part, doubts)
     if report is None:

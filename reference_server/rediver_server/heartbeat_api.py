@@ -4,13 +4,11 @@ from flask import Blueprint, Response
 
 from rediver_agent.contract import Heartbeat, HeartbeatReply, routes
 from rediver_server import command_queue, sources
-from rediver_server.auth import calling_source, requires
+from rediver_server.auth import caller, calling_source, requires
 from rediver_server.db import database
-from rediver_server.errors import invalid
 from rediver_server.http_json import read_body, reply, rule
+from rediver_server.limits import rates
 from rediver_server.models import Role
-
-MAX_LISTED = 1000
 
 blueprint = Blueprint("heartbeat", __name__)
 
@@ -18,10 +16,8 @@ blueprint = Blueprint("heartbeat", __name__)
 @blueprint.post(rule(routes.HEARTBEAT))
 @requires(Role.SOURCE)
 def heartbeat() -> Response:
+    rates().heartbeats.take(caller().actor)
     said = read_body(Heartbeat)
-    for name in ("scanners", "collectors", "command_types", "running"):
-        if len(getattr(said, name) or ()) > MAX_LISTED:
-            raise invalid(name, f"lists more than {MAX_LISTED}")
     with database().write() as tx:
         source = calling_source(tx)
         sources.heard(source, tx.now, said)

@@ -4,22 +4,21 @@ A body is read up to 10 MiB as sent and as inflated, and no further: a gzip bomb
 it inflates. Whatever is wrong with it is a 4xx that says what.
 """
 
-import sys
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar, cast
 
-from flask import Response, request
+from flask import Response, g, request
+from gunicorn.http.errors import ParseException
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from rediver_agent.contract import ErrorCode, parse_strict
+from rediver_agent.contract.strict_json import decode
 from rediver_server.errors import ApiError, from_validation, invalid
 
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
-MAX_NESTING: Final = 100
 _CHUNK: Final = 64 * 1024
-_LARGEST: Final = sys.float_info.max
 _GZIP: Final = 31  # zlib's window size, plus 16 for gzip's frame
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -35,6 +34,7 @@ def read_body(model: type[Model]) -> Model:
     document = _document()
     if not isinstance(document, dict):
         raise invalid("", "the body is a JSON object")
+    g.document = document
     try:
         return parse_strict(model, cast("object", document))
     except ValidationError as fault:
@@ -79,22 +79,25 @@ def _document() -> Any:
     if not body:
         return {}
     try:
-        document = from_json(body, allow_inf_nan=False)
+        return decode(body)
     except ValueError as fault:
-        raise invalid("", f"the body is not JSON: {fault}") from fault
-    _check(document)
-    return document
+        raise invalid("", str(fault)) from fault
 
 
 def _received() -> Iterator[bytes]:
-    if (request.content_length or 0) > MAX_BODY_BYTES:
+    promised, received = request.content_length or 0, 0
+    if promised > MAX_BODY_BYTES:
         raise _too_large()
-    received = 0
-    while chunk := request.stream.read(_CHUNK):
-        received += len(chunk)
-        if received > MAX_BODY_BYTES:
-            raise _too_large()
-        yield chunk
+    try:
+        while chunk := request.stream.read(_CHUNK):
+            received += len(chunk)
+            if received > MAX_BODY_BYTES:
+                raise _too_large()
+            yield chunk
+    except (ParseException, OSError) as fault:
+        raise invalid("", f"the body cannot be read: {fault}") from fault
+    if received < promised:  # or nothing of a body would be `{}`, which may mean: all
+        raise invalid("", f"the body was cut off after {received} of {promised} bytes")
 
 
 def _inflated() -> Iterator[bytes]:
@@ -128,27 +131,3 @@ def _too_large() -> ApiError:
     return ApiError(
         ErrorCode.PAYLOAD_TOO_LARGE, f"a body may have {limit}, as sent and inflated; send parts"
     )
-
-
-def _check(document: Any) -> None:
-    """Refuse what the parser lets through and a database or another JSON reader would not."""
-    level, depth = [document], 0
-    while level:
-        depth += any(isinstance(value, dict | list) for value in level)
-        if depth > MAX_NESTING:
-            raise invalid("", f"the body is nested more than {MAX_NESTING} deep")
-        level = [child for value in level for child in _children(value)]
-
-
-def _children(value: Any) -> Iterator[Any]:
-    """What a value holds, keys included, once the value itself is found sound."""
-    if isinstance(value, dict):
-        yield from value.keys()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - JSON
-        yield from value.values()  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType] - JSON
-    elif isinstance(value, list):
-        yield from value  # pyright: ignore[reportUnknownVariableType] - JSON
-    elif isinstance(value, str):
-        if "\0" in value:
-            raise invalid("", "a string has a NUL character")
-    elif isinstance(value, int | float) and not -_LARGEST <= value <= _LARGEST:
-        raise invalid("", "a number overflows a double")

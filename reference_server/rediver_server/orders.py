@@ -4,7 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
-from sqlalchemy import select
 
 from rediver_agent import contract
 from rediver_agent.contract.commands import DEFAULT_TTL_SECONDS
@@ -59,8 +58,8 @@ def place(
 
 def check_source(tx: Transaction, tenant_id: str, source_id: str) -> None:
     """Raises 404 unless it is a live source of the tenant."""
-    live = (Source.id == source_id, Source.tenant_id == tenant_id, Source.deleted_at.is_(None))
-    if tx.scalar(select(Source.id).where(*live)) is None:
+    source = tx.get(Source, source_id)
+    if source is None or source.tenant_id != tenant_id or source.deleted_at is not None:
         raise not_found("source")
 
 

@@ -3,26 +3,20 @@
 import base64
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 from sqlalchemy import Select, literal, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
-from rediver_agent.contract import UtcDatetime, WireModel
+from rediver_agent.contract import UtcDatetime
+from rediver_agent.contract.queries import PageQuery
 from rediver_server.db import Transaction
 from rediver_server.errors import invalid
 
 Row = TypeVar("Row")
 _CURSOR: Final = TypeAdapter(tuple[UtcDatetime, str])
-
-
-class PageQuery(WireModel):
-    """The parameters that every list takes; filters are added by subclasses."""
-
-    limit: Annotated[int, Field(ge=1, le=100)] = 20
-    cursor: Annotated[str, Field(max_length=200)] | None = None
 
 
 def page(

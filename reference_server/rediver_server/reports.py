@@ -16,7 +16,6 @@ from rediver_server.db import Transaction
 from rediver_server.errors import invalid
 from rediver_server.models import Command, Report, ReportPart, Source
 
-_MOST_PARTS: Final = 100_000
 _CLOCK_SKEW: Final = timedelta(minutes=5)  # up to here it is not worth a word
 _LARGEST: Final = 2**31 - 1  # of an integer column
 
@@ -39,8 +38,6 @@ def take_part(
     Raises 400 where the part contradicts the parts that are there.
     """
     meta = part.metadata
-    if meta.part > _MOST_PARTS:
-        raise invalid("metadata.part", f"is over {_MOST_PARTS}")
     known = select(Report).where(Report.source_id == source.id, Report.report_id == meta.id)
     report = tx.scalar(known.with_for_update())
     if report is None:

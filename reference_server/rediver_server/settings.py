@@ -52,6 +52,7 @@ class Settings(BaseSettings):
     listen_url: DatabaseUrl | None = None
     database_connections: Annotated[int, Field(ge=2, le=256)] = 16
     max_sockets: Annotated[int, Field(ge=1, le=100_000)] = 6000
+    ping_seconds: Annotated[float, Field(gt=0, le=300)] = 25
     poll_interval_seconds: Annotated[float, Field(ge=1, le=300)] = 30
     trusted_proxies: Annotated[int, Field(ge=0, le=10)] = 0
     log_format: Literal["json", "text"] = "text"

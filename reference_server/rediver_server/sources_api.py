@@ -5,14 +5,16 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import selectinload
 
 from rediver_agent.contract import ErrorCode, KeyCreate, SourceCreate, SourcePatch, routes
+from rediver_agent.contract.queries import PageQuery
 from rediver_server import command_queue, sources
 from rediver_server.auth import caller, new_key, requires
 from rediver_server.db import Transaction, database
 from rediver_server.errors import ApiError, invalid, not_found
 from rediver_server.http_json import no_content, read_body, read_query, reply, rule
+from rediver_server.idempotency import Made, creating
 from rediver_server.models import ApiKey, Role, Source
 from rediver_server.nudges import Nudge
-from rediver_server.pages import PageQuery, page
+from rediver_server.pages import page
 
 MAX_LIVE_KEYS = 2
 
@@ -23,9 +25,12 @@ blueprint = Blueprint("sources", __name__)
 @requires(Role.ADMIN)
 def create_source() -> Response:
     wanted = read_body(SourceCreate)
-    with database().write() as tx:
-        created = sources.create(tx, caller().tenant_id, wanted)
-    return reply(created, 201, Location=routes.SOURCE.format(id=created["id"]))
+
+    def create(tx: Transaction) -> Made:
+        made = sources.create(tx, caller().tenant_id, wanted)
+        return Made(made, routes.SOURCE.format(id=made["id"]), secret=True)
+
+    return creating(create)
 
 
 @blueprint.get(rule(routes.SOURCES))
@@ -65,7 +70,7 @@ def patch_source(item: str) -> Response:
 @requires(Role.ADMIN)
 def delete_source(item: str) -> Response:
     with database().write() as tx:
-        source = _mine(tx, item)
+        source = _mine_alone(tx, item)
         source.deleted_at = tx.now
         theirs = (ApiKey.source_id == item, ApiKey.revoked_at.is_(None))
         tx.execute(update(ApiKey).where(*theirs).values(revoked_at=tx.now))
@@ -78,8 +83,9 @@ def delete_source(item: str) -> Response:
 @requires(Role.ADMIN)
 def create_key(item: str) -> Response:
     wanted = read_body(KeyCreate)
-    with database().write() as tx:
-        source = _mine(tx, item)
+
+    def create(tx: Transaction) -> Made:
+        source = _mine_alone(tx, item)
         if wanted.expires_at is not None and wanted.expires_at <= tx.now:
             raise invalid("expires_at", "is in the past")
         if sources.live_keys(source, tx.now) >= MAX_LIVE_KEYS:
@@ -90,14 +96,11 @@ def create_key(item: str) -> Response:
             source.tenant_id, Role.SOURCE, tx.now, source_id=item, expires_at=wanted.expires_at
         )
         tx.add(row)
-    shown = {
-        "id": row.id,
-        "api_key": key,
-        "api_key_prefix": row.api_key_prefix,
-        "created_at": tx.now,
-        "expires_at": row.expires_at,
-    }
-    return reply(shown, 201)
+        names = ("id", "api_key_prefix", "created_at", "expires_at")
+        shown = {"api_key": key, **{name: getattr(row, name) for name in names}}
+        return Made(shown, routes.SOURCE_KEY.format(id=item, key_id=row.id), secret=True)
+
+    return creating(create)
 
 
 @blueprint.delete(rule(routes.SOURCE_KEY))
@@ -110,6 +113,12 @@ def delete_key(item: str, key: str) -> Response:
         row.revoked_at = row.revoked_at or tx.now
         tx.announce(Nudge("keys_ended", caller().tenant_id, item))
     return no_content()
+
+
+def _mine_alone(tx: Transaction, source_id: str) -> Source:
+    """With no other change of its keys beside this one."""
+    tx.one_at_a_time(f"keys of {source_id}")
+    return _mine(tx, source_id)
 
 
 def _mine(tx: Transaction, source_id: str) -> Source:

@@ -1,6 +1,6 @@
 """`make bench`: ours beside its peers, in turn, in one run. Writes what was measured as JSON.
 
-    python tests/benchmarks/run.py RESULTS.json [--quick]
+    python tests/benchmarks/run.py RESULTS.json [--quick] [--only GROUP,…]
 
 Peers and instruments are the shared bench's (../shared/bench), through adapters of ours; where it
 is absent our own instruments (alone.py) measure ours. What cannot be measured is named; nothing
@@ -19,10 +19,12 @@ import signal
 import sqlite3
 import subprocess  # noqa: TID251 - a bench starts the programs that it measures
 import sys
-from collections.abc import Callable, Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -30,60 +32,18 @@ from types import FrameType, SimpleNamespace
 from typing import Any, Final
 
 import alone
-from rediver_queue import BIN, RediverQueue
+import calls
+import sockets
+from plain_queue import Batches, OneByOne, on
+from programs import BIN, ROOT, SHARED, said
+from record import QUICK, Run, Size
+from rediver_process import Sqlite, postgresql
+from rediver_queue import RediverQueue
 
-ROOT: Final = Path(__file__).parents[2]
-SHARED: Final = ROOT.parent / "shared" / "bench"
 SCRATCH: Final = ROOT / ".bench" / "run"
 DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
 OUR_PARSER: Final = f"{Path(__file__).with_name('sarif_adapter.py')}:parse"
 PARSER: Final = "rediver-sarif"
-OURS: Final = frozenset({PARSER, RediverQueue.name})
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is measured. Sizes of reports in MB."""
-
-    start_rounds: int = 15
-    sarif_rounds: int = 3
-    sarif_sizes: tuple[float, float] = (10, 100)
-    queue_rounds: int = 3
-    jobs: int = 500
-
-
-QUICK: Final = Size(start_rounds=2, sarif_rounds=1, sarif_sizes=(1, 3), queue_rounds=1, jobs=50)
-
-
-@dataclass
-class Run:
-    """What a run has measured, and what it could not."""
-
-    size: Size
-    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    missing: list[str] = field(default_factory=list[str])
-
-    def add(self, group: str, name: str, number: int, row: Mapping[str, Any]) -> None:
-        """Keep a row of round `number`, and show it."""
-        self.rows.append({"group": group, "name": name, "round": number, **row})
-        shown = {key: round(value, 2) for key, value in row.items()}
-        print(f"{group}, round {number}: {name}: {shown}", flush=True)
-
-    def miss(self, what: str) -> None:
-        """Name what cannot be measured, once."""
-        if what not in self.missing:
-            self.missing.append(what)
-            print(f"not measured: {what}", flush=True)
-
-    @contextmanager
-    def peer(self, name: str) -> Generator[None]:
-        """What breaks costs its own figures, unless it is ours: that is raised."""
-        try:
-            yield
-        except Exception as fault:  # foreign code: whatever it raises, ours is still measured
-            if name in OURS:
-                raise
-            self.miss(f"{name} broke: {type(fault).__name__}: {fault}")
 
 
 def start_up(bench: Run, run: Callable[[list[str]], Any]) -> None:
@@ -97,7 +57,7 @@ def start_up(bench: Run, run: Callable[[list[str]], Any]) -> None:
     for command in ("--help", "config check", "plugins"):
         programs[f"rediver-agent {command}"] = [str(BIN / "rediver-agent"), *command.split()]
     for argv in programs.values():  # warms the page cache, and proves that it works
-        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        said(*argv)
     for number in range(1, bench.size.start_rounds + 1):
         for name, argv in programs.items():
             bench.add("start-up", name, number, {"ms": run(argv)[0]})
@@ -112,7 +72,7 @@ def sarif(bench: Run, write: Callable[[Path, float], int], program: str) -> None
         for number in range(1, bench.size.sarif_rounds + 1):
             for name, (python, parser, how) in parsers.items():
                 with bench.peer(name):
-                    row = _said(python, program, parser, str(path), how)
+                    row = json.loads(said(python, program, parser, path, how).splitlines()[-1])
                     bench.add(f"sarif {megabytes:g} MB", name, number, row | {"results": results})
         path.unlink()
 
@@ -132,32 +92,32 @@ def _parsers(bench: Run) -> dict[str, tuple[str, str, str]]:
     return found
 
 
-def _said(*command: str) -> dict[str, Any]:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-500:])
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def queues(bench: Run, measure: Callable[..., dict[str, Any]], peers: Mapping[Any, str]) -> None:
+def queues(
+    bench: Run,
+    measure: Callable[..., dict[str, Any]],
+    ours: Iterable[Any],
+    peers: Mapping[Any, str],
+) -> None:
     """Round trips of no-ops. `peers` are queues with the URL of their redis."""
     for number in range(1, bench.size.queue_rounds + 1):
-        for queue, url in {RediverQueue: "", **peers}.items():
+        for queue, url in {**dict.fromkeys(ours, ""), **peers}.items():
+            jobs = bench.size.jobs if queue is RediverQueue else bench.size.plain_jobs
             with bench.peer(queue.name):
-                row = measure(queue, {"redis": url}, bench.size.jobs)
+                row = measure(queue, {"redis": url}, jobs)
                 row.pop("name", None)  # the shared bench's rows name themselves
                 bench.add("queues", queue.name, number, row)
 
 
 @contextmanager
-def celery_on_redis(bench: Run) -> Generator[dict[Any, str]]:
-    """The shared bench's Celery queue with one solo worker, on a redis of each kind."""
+def queues_on_redis(bench: Run) -> Generator[dict[Any, str]]:
+    """The shared bench's Celery queue with one solo worker, on a redis of each kind; its Huey."""
     lacking = [] if SHARED.is_dir() else ["../shared/bench"]
-    lacking += [f"{name} (bench.lock)" for name in ("celery", "redis") if not _installed(name)]
+    needed = ("celery", "huey", "redis")
+    lacking += [f"{name} (bench.lock)" for name in needed if not _installed(name)]
     if shutil.which("redis-server") is None:
         lacking.append("redis-server (apt install redis-server)")
     if lacking:
-        bench.miss(f"Celery's round trip and memory: not found: {', '.join(lacking)}")
+        bench.miss(f"Celery's and Huey's round trips and memory: not found: {', '.join(lacking)}")
         yield {}
         return
     shared = import_module("bench_queues")
@@ -168,11 +128,14 @@ def celery_on_redis(bench: Run) -> Generator[dict[Any, str]]:
     class Plain(shared.CelerySolo):
         name = "Celery on Redis"
 
+    class Huey(shared.HueyRedis):
+        name = "Huey on Redis"
+
     with ExitStack() as stack:
         start = import_module("common").redis
         peers: dict[Any, str] = {}
         with bench.peer("redis-server"):
-            peers[Plain] = stack.enter_context(start())
+            peers[Plain] = peers[Huey] = stack.enter_context(start())
             peers[Durable] = stack.enter_context(start(DURABLE))
         yield peers
 
@@ -198,11 +161,14 @@ def surroundings() -> dict[str, Any]:
     """When and on what this runs."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    peers = filter(_installed, ("celery", "redis", "orjson", "msgspec", "ijson"))
-    versions = {"SQLite": sqlite3.sqlite_version, **{name: version(name) for name in peers}}
+    named = ("celery", "redis", "huey", "orjson", "msgspec", "ijson", "starlette", "uvicorn")
+    ours = ("flask", "flask-sock", "gevent", "gunicorn", "sqlalchemy", "psycopg")
+    ask = f"from importlib.metadata import version as v\nfor n in {ours}: print(n, v(n))"
+    versions = {"SQLite": sqlite3.sqlite_version}
+    versions |= {name: version(name) for name in filter(_installed, named)}
+    versions |= dict(line.split() for line in said(BIN / "python", "-c", ask).splitlines())
     if server := shutil.which("redis-server"):
-        said = subprocess.check_output([server, "--version"], text=True)
-        versions["redis-server"] = said.partition("v=")[2].split()[0]
+        versions["redis-server"] = said(server, "--version").partition("v=")[2].split()[0]
     return {
         "when": datetime.now(UTC).isoformat(timespec="minutes"),
         "cpu": cpu[1] if cpu else platform.machine(),
@@ -232,20 +198,41 @@ def prepare() -> None:
     sys.dont_write_bytecode = True
 
 
+def parts(bench: Run, stack: ExitStack) -> dict[str, Callable[[], None]]:
+    """What can be measured, by name. PostgreSQL and redis run all the while, and are idle."""
+    tools = instruments()
+    pg = stack.enter_context(postgresql(SCRATCH))
+    databases = (Sqlite(), pg)
+    peers = stack.enter_context(queues_on_redis(bench))
+    ours = (RediverQueue, OneByOne, Batches, *on(pg))
+    return {
+        "start-up": partial(start_up, bench, tools.run),
+        "sarif": partial(sarif, bench, tools.write, tools.PARSER_PROGRAM),
+        "queues": partial(queues, bench, tools.measure, ours, peers),
+        "claims": partial(calls.claims_and_creates, bench, databases),
+        "backlog": partial(calls.backlogs, bench, databases),
+        "ingest": partial(calls.ingest, bench, databases),
+        "anatomy": partial(calls.anatomy, bench, databases, SCRATCH),
+        "sockets": partial(sockets.idle, bench, databases),
+    }
+
+
 def main() -> None:
     """Measure, and write the results."""
     arguments = argparse.ArgumentParser(description="Ours beside its peers, in one run.")
     arguments.add_argument("results", type=Path)
     arguments.add_argument("--quick", action="store_true", help="tiny sizes: to try the bench")
+    arguments.add_argument("--only", default="", help="parts, by comma")
     asked = arguments.parse_args()
-    bench = Run(QUICK if asked.quick else Size())
+    bench = Run(QUICK if asked.quick else Size(), frozenset({PARSER}))
     prepare()
     facts = surroundings()
-    tools = instruments()
-    start_up(bench, tools.run)
-    sarif(bench, tools.write, tools.PARSER_PROGRAM)
-    with celery_on_redis(bench) as peers:
-        queues(bench, tools.measure, peers)
+    with ExitStack() as stack:
+        found = parts(bench, stack)
+        for name in asked.only.split(",") if asked.only else found:
+            began = time.monotonic()
+            found[name]()
+            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     facts |= {"load_at_end": os.getloadavg()[0], "size": asdict(bench.size)}
     document = {"facts": facts, "missing": bench.missing, "rows": bench.rows}
     asked.results.write_text(json.dumps(document, indent=1))

@@ -5,6 +5,7 @@ import json
 import tracemalloc
 
 import pytest
+import sqlalchemy as sa
 from rediver_server_fixtures import Server, Tenant
 from werkzeug.test import TestResponse
 
@@ -201,9 +202,19 @@ def test_a_server_without_its_schema_is_not_ready(server: Server):
     assert "migrate" in reply.json["error"]["message"]
 
 
+GONE = {
+    "sqlite": "DROP TABLE command_events",
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+}
+
+
 def test_a_database_that_fails_is_503_and_to_be_tried_again(server: Server, tenant: Tenant):
-    with server.app.extensions["rediver"].engine.begin() as connection:
-        connection.exec_driver_sql("DROP TABLE command_events")
+    tenant.order()  # so that a connection is open
+    engine = sa.create_engine(server.app.extensions["rediver"].engine.url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(GONE[engine.dialect.name])
+    engine.dispose()
     reply = tenant.admin.call("POST", "/commands", {"type": "health_check", "payload": {}})
     assert (reply.status_code, reply.json["error"]["code"]) == (503, "UNAVAILABLE")
     assert reply.headers["Retry-After"] == "1"

@@ -1,127 +1,230 @@
-"""Every route, as the application lists them: without a key, with the wrong role, of a stranger."""
+"""Every call that the published document names: without a key, with a wrong role, of a stranger.
+
+The calls, their roles and their bodies are the document's own. A route that it does not name, or
+one that it names and nobody serves, fails here.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
-from flask import Flask
 from rediver_server_fixtures import Caller, Server, Tenant
+from werkzeug.test import TestResponse
 
-OPEN = {"/healthz", "/readyz"}
-BODIES = {
-    "POST /api/v1/commands": {"type": "health_check", "payload": {}},
-    "POST /api/v1/commands/<id:item>/result": {
-        "status": "completed",
-        "completed_at": "2026-01-16T10:05:00Z",
-    },
-    "POST /api/v1/sources": {"name": "n", "type": "agent"},
-    "PATCH /api/v1/sources/<id:item>": {"paused": True},
-    "PATCH /api/v1/findings/<id:item>": {"status": "open"},
-    "POST /api/v1/ingest/heartbeat": {"name": "n", "status": "running"},
-    "POST /api/v1/ingest/findings": {
-        "version": "1.0",
-        "metadata": {"id": "r", "timestamp": "2026-01-16T10:00:00Z"},
-        "tool": {"name": "semgrep"},
-        "assets": [{"id": "a", "type": "repository", "value": "app"}],
-        "findings": [{"type": "secret", "title": "t", "severity": "high", "fingerprint": "f"}],
-    },
+from rediver_agent.contract import routes
+from rediver_agent.contract.openapi import openapi_document
+
+NIGHTLY = {
+    "name": "nightly",
+    "scanner": "semgrep",
+    "target": "/srv/app",
+    "cron_expression": "0 2 * * *",
 }
+NOBODYS = {"source_id": None}  # examples name things that are not there
+UPGRADE = {"Connection": "Upgrade", "Upgrade": "websocket"}
 
 
-def routes(app: Flask) -> list[tuple[str, str, frozenset[str]]]:
-    """Method, rule and admitted roles of every route that takes a key."""
-    found = []
-    for rule in app.url_map.iter_rules():
-        if rule.rule in OPEN:
-            continue
-        admitted = getattr(app.view_functions[rule.endpoint], "admitted", None)
-        assert admitted, f"{rule.rule} names no role"
-        found += [(method, rule.rule, admitted) for method in rule.methods - {"HEAD"}]
-    return found
+class Call(NamedTuple):
+    """One method of one path, as the document has it."""
+
+    method: str
+    path: str
+    roles: frozenset[str]
+    body: Any
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+def calls() -> Iterator[Call]:
+    for path, methods in openapi_document()["paths"].items():
+        for method, said in methods.items():
+            content = said.get("requestBody", {}).get("content", {})
+            examples = content.get("application/json", {}).get("examples", {"": {"value": None}})
+            (body, *_) = (example["value"] for example in examples.values())
+            yield Call(method.upper(), path, frozenset(said["x-roles"]), body)
+
+
+CALLS = list(calls())
+KEYED = [call for call in CALLS if call.roles]
+
+
+class Things(dict[str, str]):
+    """One of everything that a path can name: its id, by the path's first word."""
+
+    def path(self, call: Call) -> str:
+        """The path of a call to these."""
+        kind = call.path.removeprefix(f"{routes.API}/").split("/")[0]
+        known = {"id": self.get(kind, ""), "key_id": self["keys"], "file": "start.js"}
+        return call.path.format_map(known)
+
+
+NOTHING = Things(
+    {
+        "commands": "cmd_nothing",
+        "sources": "src_nothing",
+        "keys": "key_nothing",
+        "findings": "fnd_nothing",
+        "scan-schedules": "sch_nothing",
+        "enrollment-tokens": "enr_nothing",
+    }
+)
 
 
 @pytest.fixture
-def things(tenant: Tenant) -> dict[str, str]:
-    """One of everything that a path can name."""
-    agent = tenant.agent()
+def things(tenant: Tenant) -> Things:
+    agent, admin = tenant.agent(), tenant.admin
     command = tenant.order(source_id=agent.id)
     agent.acknowledge(command)
-    agent.ok("POST", "/ingest/findings", BODIES["POST /api/v1/ingest/findings"])
-    (finding,) = tenant.admin.ok("GET", "/findings")["findings"]
-    key = tenant.admin.ok("POST", f"/sources/{agent.id}/keys")["id"]
-    known = {"commands": command, "sources": agent.id, "findings": finding["id"], "keys": key}
-    return {**known, "pool": tenant.order()}
+    report = next(call.body for call in CALLS if call.path == routes.INGEST_FINDINGS)
+    agent.ok("POST", "/ingest/findings", report)
+    (finding,) = admin.ok("GET", "/findings")["findings"]
+    return Things(
+        {
+            "commands": command,
+            "sources": agent.id,
+            "keys": admin.ok("POST", f"/sources/{agent.id}/keys")["id"],
+            "findings": finding["id"],
+            "scan-schedules": admin.ok("POST", "/scan-schedules", NIGHTLY)["id"],
+            "enrollment-tokens": admin.ok("POST", "/enrollment-tokens")["id"],
+            "pool": tenant.order(),
+        }
+    )
 
 
-def call(who: Caller, method: str, rule: str, things: dict[str, str]) -> tuple[int, str]:
-    path = rule.removeprefix("/api/v1")
-    kind = path.split("/")[1]
-    path = path.replace("<id:item>", things.get(kind, "")).replace("<id:key>", things["keys"])
-    reply = who.call(method, path, BODIES.get(f"{method} {rule}"))
+def everybody(tenant: Tenant) -> dict[str, Caller]:
+    """One caller of each role."""
+    people = {role: tenant.member(role) for role in ("viewer", "operator", "admin")}
+    token = tenant.admin.ok("POST", "/enrollment-tokens", {"max_uses": 1000})["token"]
+    return {**people, "source": tenant.agent(), "enroll": Caller(tenant.server.app, token)}
+
+
+def send(who: Caller, call: Call, things: Things) -> TestResponse:
+    body = call.body
+    if isinstance(body, dict) and "source_id" in body:
+        body = {**body, **NOBODYS}
+    auth = {"Authorization": f"Bearer {who.key}"} if who.key else {}
+    document = {} if body is None else {"json": body}
+    upgrade = UPGRADE if call.path == routes.WEBSOCKET else {}
+    client = who.app.test_client()
+    return client.open(things.path(call), method=call.method, headers=auth | upgrade, **document)
+
+
+def refusal(reply: TestResponse) -> tuple[int, str]:
+    """Status, and the code of an error."""
     return reply.status_code, reply.json["error"]["code"] if reply.status_code >= 400 else ""
 
 
-def test_every_route_refuses_a_caller_without_a_key(server: Server, things: dict[str, str]):
-    for key in ("", "rs_src_made_up", "rs_usr_made_up", "é"):
-        for method, rule, _ in routes(server.app):
-            answer = call(Caller(server.app, key), method, rule, things)
-            assert answer == (401, "UNAUTHORIZED"), f"{method} {rule}"
-
-
-def test_every_route_admits_the_roles_it_names_and_no_other(
-    tenant: Tenant, server: Server, things: dict[str, str]
-):
-    callers = {role: tenant.member(role) for role in ("viewer", "operator", "admin")}
-    callers["source"] = tenant.agent()
-    for method, rule, admitted in routes(server.app):
-        if method == "DELETE":
-            continue  # it would end what the others are tried on; its roles are tried below
-        for role, who in callers.items():
-            status, code = call(who, method, rule, things)
-            assert (code == "FORBIDDEN") == (role not in admitted), f"{role} {method} {rule}"
-            assert status != 401
-
-
-def test_the_roles_of_the_contract(server: Server):
-    expected = {
-        ("GET", "/api/v1/commands"): {"source", "viewer", "operator", "admin"},
-        ("POST", "/api/v1/commands"): {"operator", "admin"},
-        ("DELETE", "/api/v1/commands/<id:item>"): {"operator", "admin"},
-        ("PATCH", "/api/v1/findings/<id:item>"): {"operator", "admin"},
+def test_the_document_names_every_route_and_no_other(server: Server):
+    served = {
+        (method, re.sub(r"<(?:\w+:)?(\w+)>", "{}", rule.rule))
+        for rule in server.app.url_map.iter_rules()
+        for method in (rule.methods or {"GET"}) - {"HEAD", "OPTIONS"}
     }
-    for method, rule, admitted in routes(server.app):
-        agents = rule.endswith(("acknowledge", "/ack", "/progress", "/result")) or "ingest" in rule
-        default = {"viewer", "operator", "admin"} if method == "GET" else {"admin"}
-        wanted = expected.get((method, rule), {"source"} if agents else default)
-        assert admitted == wanted, f"{method} {rule}"
+    named = {(call.method, re.sub(r"\{\w+\}", "{}", call.path)) for call in CALLS}
+    assert named - served == set(), "named, but not served"
+    assert served - named == set(), "served, but not named"
 
 
-def test_what_belongs_to_another_tenant_does_not_exist(server: Server, things: dict[str, str]):
+def test_every_call_refuses_a_caller_without_a_key(server: Server, things: Things):
+    wrong = []
+    for key in ("", "rs_src_made_up", "rs_usr_made_up", "rs_enr_made_up", "é"):
+        for call in KEYED:
+            reply = send(Caller(server.app, key), call, things)
+            answer = (*refusal(reply), reply.headers.get("WWW-Authenticate"))
+            if answer != (401, "UNAUTHORIZED", "Bearer"):
+                wrong.append((str(call), key, answer))
+    assert wrong == []
+
+
+def test_every_call_admits_the_roles_that_the_document_names_and_no_other(
+    tenant: Tenant, things: Things
+):
+    wrong = []
+    for role, who in everybody(tenant).items():
+        for call in KEYED:
+            admitted = role in call.roles
+            if admitted and call.path == routes.WEBSOCKET:
+                continue  # it would stay open; its own tests go on from here
+            target = NOTHING if call.method == "DELETE" and admitted else things
+            reply = send(who, call, target)
+            if (reply.status_code in (401, 403)) == admitted or reply.status_code >= 500:
+                wrong.append((role, str(call), refusal(reply)))
+    assert wrong == []
+
+
+def test_the_roles_of_the_contract():
+    """Every GET is the viewer's; what changes things is the operator's, what opens doors the
+    admin's; what an agent says is a source's alone."""
+    people = {"viewer", "operator", "admin"}
+    by_call = {str(call): set(call.roles) for call in KEYED}
+    assert by_call.pop(f"GET {routes.COMMANDS}") == {"source", *people}
+    assert by_call.pop(f"GET {routes.WEBSOCKET}") == {"source"}
+    assert by_call.pop(f"POST {routes.ENROLL}") == {"enroll"}
+    said_by_agents = ("acknowledge", "/ack", "/progress", "/result", "/claim", "/results")
+    for call, roles in by_call.items():
+        if call.endswith(said_by_agents) or "/ingest/" in call:
+            assert roles == {"source"}, call
+        elif call.startswith("GET"):
+            assert roles == people, call
+        elif "/sources" in call or "enrollment" in call:
+            assert roles == {"admin"}, call
+        else:
+            assert roles == {"operator", "admin"}, call
+
+
+def test_what_belongs_to_another_tenant_does_not_exist(server: Server, things: Things):
+    callers = everybody(server.tenant())
+    wrong = []
+    for call in KEYED:
+        who = callers["admin" if "admin" in call.roles else min(call.roles)]
+        if "{" not in call.path:
+            continue
+        theirs, nobodys = send(who, call, things), send(who, call, NOTHING)
+        if (refusal(theirs), theirs.json) != ((404, "NOT_FOUND"), nobodys.json):
+            wrong.append((str(call), refusal(theirs), refusal(nobodys)))
+    assert wrong == []
+
+
+def test_no_list_and_no_export_has_anything_of_another_tenant(server: Server, things: Things):
     stranger = server.tenant()
     agent = stranger.agent(scanners=["semgrep"], command_types=["scan", "health_check"])
-    for method, rule, admitted in routes(server.app):
-        who = agent if admitted == {"source"} else stranger.admin
-        status, code = call(who, method, rule, things)
-        if "<id:" in rule:
-            assert (status, code) == (404, "NOT_FOUND"), f"{method} {rule}"
-        elif method == "GET":
-            path = rule.removeprefix("/api/v1")
-            assert not set(things.values()) & set(ids(stranger.admin.ok("GET", path)))
-            if "source" in admitted:
-                assert ids(agent.ok("GET", path)) == []
+    asset = next(call.body for call in CALLS if call.path == routes.INGEST_FINDINGS)["assets"][0]
+    theirs = {*things.values(), asset["value"]}
+    for call in KEYED:
+        if call.method != "GET" or "{" in call.path or call.path == routes.WEBSOCKET:
+            continue
+        who = (stranger.admin, agent) if "source" in call.roles else (stranger.admin,)
+        for each in who:
+            reply = send(each, call, NOTHING)
+            assert reply.status_code == 200, call
+            assert [thing for thing in theirs if thing in reply.text] == [], call
 
 
-def ids(listed: dict) -> list[str]:
-    (rows,) = (value for value in listed.values() if isinstance(value, list))
-    return [row["id"] for row in rows]
+def test_no_call_of_a_stranger_changes_anything(tenant: Tenant, server: Server, things: Things):
+    def seen() -> str:
+        lists = ("/commands", "/scan-schedules", "/sources", "/findings", "/enrollment-tokens")
+        return json.dumps([tenant.admin.ok("GET", path) for path in lists])
+
+    before, callers = seen(), everybody(server.tenant())
+    for call in KEYED:
+        if call.path not in (routes.WEBSOCKET, routes.METRICS):
+            send(callers["admin" if "admin" in call.roles else min(call.roles)], call, things)
+    assert seen() == before
 
 
-def test_filters_do_not_reach_into_another_tenant(server: Server, things: dict[str, str]):
+def test_filters_do_not_reach_into_another_tenant(server: Server, things: Things):
     stranger = server.tenant()
     for query in (f"source_id={things['sources']}", f"command_id={things['commands']}"):
         assert stranger.admin.ok("GET", f"/findings?{query}")["findings"] == []
+        assert stranger.admin.ok("GET", f"/findings.sarif?{query}")["runs"] == []
 
 
-def test_a_report_for_another_tenants_command_is_doubted(server: Server, things: dict[str, str]):
+def test_a_report_for_another_tenants_command_is_doubted(server: Server, things: Things):
     agent = server.tenant().agent()
-    report = BODIES["POST /api/v1/ingest/findings"]
+    report = next(call.body for call in CALLS if call.path == routes.INGEST_FINDINGS)
     metadata = {**report["metadata"], "command_id": things["commands"]}
     reply = agent.ok("POST", "/ingest/findings", {**report, "metadata": metadata})
     assert (reply["findings_created"], len(reply["errors"])) == (1, 1)

@@ -7,12 +7,15 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from real_postgresql import RealPostgresql
+from rediver_server_fixtures import TEMPLATE
 from rediver_server_fixtures import Tenant as Acme
+from sqlalchemy.orm.exc import StaleDataError
 
 from rediver_server import command_queue
 from rediver_server.db import Database
-from rediver_server.errors import ApiError
 from rediver_server.models import Base, Command, Tenant
+from rediver_server.settings import parsed_url
 
 COMMANDS = """id tenant_id source_id type priority payload status created_at expires_at
     acknowledged_at started_at completed_at result error_message scheduled_at schedule_id"""
@@ -114,13 +117,23 @@ def test_a_command_that_was_written_since_it_was_read_is_not_written_over(tenant
     with database.read() as tx:
         stale = tx.get_one(Command, command)
     tenant.admin.ok("DELETE", f"/commands/{command}")
-    with database.write() as tx, pytest.raises(ApiError, match="try again"):
+    with pytest.raises(StaleDataError, match="since it was read"), database.write() as tx:
         command_queue.cancel(tx, "test", stale)
     assert len(tenant.admin.ok("GET", f"/commands/{command}/events")["events"]) == 2
 
 
-def test_the_models_speak_postgresql_too():
-    dialect = sa.dialects.postgresql.dialect()
-    for table in Base.metadata.sorted_tables:
-        ddl = str(sa.schema.CreateTable(table).compile(dialect=dialect))
-        assert "JSONB" in ddl or not any(isinstance(c.type, sa.JSON) for c in table.columns)
+def test_on_postgresql_the_origins_json_is_jsonb(postgresql: RealPostgresql):
+    engine = sa.create_engine(parsed_url(postgresql.new_database(template=TEMPLATE)))
+    inspector = sa.inspect(engine)
+    for table, names in (("commands", {"payload", "result"}), ("scan_schedules", {"config"})):
+        kinds = {column["name"]: str(column["type"]) for column in inspector.get_columns(table)}
+        assert {kinds[name] for name in names} == {"JSONB"}
+    engine.dispose()
+
+
+def test_on_postgresql_the_migrations_make_what_the_models_say(postgresql: RealPostgresql):
+    engine = sa.create_engine(parsed_url(postgresql.new_database(template=TEMPLATE)))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+    engine.dispose()

@@ -52,7 +52,8 @@ class Program:
                 start_new_session=True,
                 env={
                     **os.environ, "PYTHONUNBUFFERED": "1",
-                    "REDIVER_SERVER_POLL_INTERVAL_SECONDS": "1", **(env or {}),
+                    "REDIVER_SERVER_POLL_INTERVAL_SECONDS": "1",
+                    "REDIVER_SERVER_CREATIONS_PER_MINUTE": "0", **(env or {}),
                 },
             )  # fmt: skip
 

@@ -94,7 +94,7 @@ def _events_and_schedules() -> None:
         Column("at", TIME, nullable=False), Column("actor", sa.String(80), nullable=False),
         Column("from_status", WORD), Column("to_status", WORD, nullable=False),
         Column("attempt", sa.Integer(), nullable=False),
-        Column("reason", sa.Text(), nullable=False), Column("data", JSON),
+        Column("reason", sa.Text(), nullable=False), Column("data", sa.JSON()),
     )
     op.create_index("idx_command_events_command_id", "command_events", ["command_id"])
     op.create_table(
@@ -166,7 +166,7 @@ def _findings() -> None:
         Column("tool", sa.String(255), nullable=False),
         Column("fingerprint", sa.String(200), nullable=False),
         Column("severity", WORD, nullable=False), Column("rule_id", sa.String(1000)),
-        Column("path", sa.Text()), Column("data", JSON, nullable=False),
+        Column("path", sa.Text()), Column("data", sa.JSON(), nullable=False),
         Column("status", WORD, nullable=False), Column("status_reason", sa.Text()),
         Column("status_by", sa.String(80)), Column("status_at", TIME, nullable=False),
         Column("auto_resolved", sa.Boolean(), nullable=False),

@@ -31,16 +31,22 @@ def upgrade() -> None:
     )
     _index("enrollment_tokens", "tenant_created", "tenant_id", "created_at")
     _index("findings", "status_at", "status", "status_at")
+    _index("reports", "scanned", "scanned_at")
+    late = sa.text("reason = 'late result'")
+    _index("command_events", "late", "at", sqlite_where=late, postgresql_where=late)
 
 
 def _commands_and_schedules() -> None:
     op.add_column("commands", Column("fire_at", TIME))
+    unconfirmed = Column("unconfirmed", sa.Boolean(), server_default=sa.false(), nullable=False)
+    op.add_column("commands", unconfirmed)
     op.drop_index("idx_commands_queue", "commands")
     queue = ("status", "queue_rank", "created_at")
     pool = sa.text("source_id IS NULL")
     _index("commands", "addressed", "source_id", *queue)
     _index("commands", "pool", "tenant_id", *queue, sqlite_where=pool, postgresql_where=pool)
     _index("commands", "schedule_fire", "schedule_id", "fire_at", unique=True)
+    _index("commands", "schedule_due", "schedule_id", "due_at")
     _index("commands", "completed", "completed_at")
     for column in (
         Column("priority", WORD, server_default="normal", nullable=False),
@@ -56,19 +62,12 @@ def _commands_and_schedules() -> None:
 
 def _memory_of_requests() -> None:
     op.create_table(
-        "claims",
-        Column("source_id", ID, ForeignKey("sources.id"), primary_key=True),
-        Column("claim_id", sa.String(64), primary_key=True),
-        Column("created_at", TIME, nullable=False), Column("attempts", JSON, nullable=False),
-    )
-    _index("claims", "created_at", "created_at")
-    op.create_table(
         "idempotent_requests",
         Column("tenant_id", ID, ForeignKey("tenants.id"), primary_key=True),
         Column("route", sa.String(100), primary_key=True),
         Column("key", sa.String(255), primary_key=True),
-        Column("body_sha256", sa.String(64), nullable=False),
-        Column("created_at", TIME, nullable=False), Column("status", INT),
+        Column("body_sha256", sa.String(64)),
+        Column("created_at", TIME, nullable=False),
         Column("location", sa.String(200)), Column("answer", JSON), Column("item", ID),
     )
     _index("idempotent_requests", "created_at", "created_at")
