@@ -48,7 +48,7 @@ test-slow: setup  ## soak and fault runs
 	@.bench/venv/bin/pip install $(PIP) --require-hashes -r bench.lock
 	@touch $@
 
-bench: .venv/.ready  ## speed beside Celery and orjson (8 minutes), into docs/reference/performance.md
+bench: .venv/.ready  ## speed beside Celery, Huey and others (12 minutes), into docs/reference/performance.md
 	@$(MAKE) --no-print-directory .bench/.ready || echo "what is in bench.lock cannot be installed: ours is measured without it"
 	@python=.bench/venv/bin/python; test -e .bench/.ready || python=$(VENV)/python; \
 		$$python tests/benchmarks/run.py .bench/results.json

@@ -54,7 +54,9 @@ def _forget(db: Database, table: type[m.Base], old: ColumnElement[bool]) -> int:
         if table is m.Command:  # whether a report is of a lost attempt is forgotten: as if it were
             none = {"command_id": None, "coverage_type": CoverageType.PARTIAL}
             tx.execute(update(m.Report).where(m.Report.command_id.in_(ids)).values(none))
-        still = () if table in _NAMED_BY else (old,)  # for SQLite: it has no index for `key` of more
+        still = (
+            () if table in _NAMED_BY else (old,)
+        )  # for SQLite: it has no index for `key` of more
         tx.execute(delete(table).where(key.in_(rows), *still))
     return len(rows)
 

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
-MAX_SERVER_LINES = 4000
+MAX_SERVER_LINES = 4000  # of code: what explains it is free
 SOURCES = sorted(
     path
     for place in ("rediver_agent", "plugins", "reference_server", "tests")
@@ -49,6 +49,18 @@ def _code_lines(function):
 
 def test_the_server_is_compact():
     server = ROOT / "reference_server" / "rediver_server"
-    total = sum(path.read_text(encoding="utf-8").count("\n") for path in server.rglob("*.py"))
+    total = sum(len(_lines_of_code(path)) for path in server.rglob("*.py"))
 
     assert 0 < total < MAX_SERVER_LINES
+
+
+def _lines_of_code(path):
+    """Lines with something on them that is no comment and no docstring, by number."""
+    text = path.read_text(encoding="utf-8")
+    said = set()
+    for node in ast.walk(ast.parse(text)):
+        documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+        if isinstance(node, documented) and ast.get_docstring(node):
+            said |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(text.splitlines(), start=1)
+    return [n for n, line in lines if n not in said and line.strip() and line.strip()[0] != "#"]

@@ -7,22 +7,14 @@ As a program it parses one report and prints what that took, as JSON:
 
 import importlib.util
 import json
-import os
-import statistics
 import subprocess  # noqa: TID251 - a bench starts the programs that it measures
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 PARSER_PROGRAM: Final = __file__
-_WARM_UP: Final = 21
-_SERIAL_SECONDS: Final = 8.0
-_DRAIN_SECONDS: Final = 120.0
 
 
 def run(argv: list[str]) -> tuple[float, ...]:
@@ -64,66 +56,6 @@ def _result(number: int) -> dict[str, Any]:
         "message": {"text": "user data flows into a call without validation; " * 4},
         "ruleId": f"rule-{number % 300}",
     }
-
-
-def measure(
-    kind: Callable[[Mapping[str, str]], Any], services: Mapping[str, str], jobs: int
-) -> dict[str, Any]:
-    """One round of one queue: memory of its idle worker, rate of many commands, wait for one."""
-    queue = kind(services)
-    queue.start()
-    try:
-        for _ in range(_WARM_UP):
-            queue.wait_one()
-        row = {"worker_mib": _tree_pss(queue.worker.pid) / 2**20, **_many(queue, jobs)}
-        serial: list[float] = []
-        end = time.perf_counter() + _SERIAL_SECONDS
-        while time.perf_counter() < end:
-            serial.append(_milliseconds(queue.wait_one))
-        idle = [_probed(queue) for _ in range(queue.idle_n)]
-    finally:
-        queue.stop()
-    return row | {
-        "serial_ms_p50": statistics.median(serial),
-        "idle_ms_p50": statistics.median(idle),
-    }
-
-
-def _many(queue: Any, jobs: int) -> dict[str, float]:
-    before, began = queue.done(), time.perf_counter()
-    queue.enqueue(jobs)
-    enqueued = time.perf_counter()
-    while (done := queue.done() - before) < jobs and time.perf_counter() < began + _DRAIN_SECONDS:
-        time.sleep(0.01)
-    return {
-        "jobs_s": done / (time.perf_counter() - began),
-        "enq_s": jobs / (enqueued - began),
-        "done": done,
-    }
-
-
-def _milliseconds(action: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    action()
-    return (time.perf_counter() - began) * 1e3
-
-
-def _probed(queue: Any) -> float:
-    """Milliseconds from just before a command is sent to a quiet queue until it runs."""
-    time.sleep(queue.idle_gap)
-    path = Path(os.environ["BENCH_TMP"]) / "probe.txt"
-    sent = time.monotonic()
-    queue.probe(str(path))
-    return (float(path.read_text()) - sent) * 1e3
-
-
-def _tree_pss(pid: int) -> int:
-    root = psutil.Process(pid)
-    total = 0
-    for process in (root, *root.children(recursive=True)):
-        with suppress(psutil.NoSuchProcess):
-            total += process.memory_full_info().pss
-    return total
 
 
 def _parser(name: str) -> Callable[[str], Any]:

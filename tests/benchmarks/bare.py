@@ -59,7 +59,9 @@ def starlette_sockets() -> Generator[subprocess.Popen[bytes]]:
     """starlette on uvicorn."""
     log = Path(os.environ["BENCH_TMP"]) / "bare.log"
     uvicorn = Path(sys.executable).with_name("uvicorn")
-    with program(log, uvicorn, "starlette_app:app", *_UVICORN, cwd=SHARED / "ws_servers") as process:
+    with program(
+        log, uvicorn, "starlette_app:app", *_UVICORN, cwd=SHARED / "ws_servers"
+    ) as process:
         yield process
 
 

@@ -1,15 +1,16 @@
-"""Claims and creates over HTTP, beside a bare Flask claim; polls in front of a long queue; ingest."""
+"""Claims and creates beside a bare Flask claim; polls in front of a long queue; ingest."""
 
 import itertools
 import json
 import statistics
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from bare import flask_claims
-from load import http_request, load, times
+from load import Request, http_request, load, times
 from programs import BIN, SHARED, cpu_seconds, said
 from record import Run
 from rediver_process import Database, Rediver, rediver
@@ -27,9 +28,7 @@ _FEW: Final = 100  # commands
 def claims_and_creates(bench: Run, databases: Iterable[Database]) -> None:
     """One command a call, of one source, by several connections at once."""
     seconds = bench.size.http_seconds
-    for number, database in itertools.product(
-        range(1, bench.size.http_rounds + 1), databases
-    ):
+    for number, database in itertools.product(range(1, bench.size.http_rounds + 1), databases):
         with rediver(database) as server:
             bench.add("claims", f"Rediver on {database.name}", number, _calls(server, seconds))
         rows = int(seconds * _BARE_A_SECOND)
@@ -38,9 +37,9 @@ def claims_and_creates(bench: Run, databases: Iterable[Database]) -> None:
             bench.miss(f"{bare}: ../shared/bench is not there")
             continue
         with bench.peer(bare), flask_claims(database, rows) as port:
-            claim = http_request("POST", "/claim")
-            load(port, lambda: claim, _CONNECTIONS, 0.5)
-            row = load(port, lambda: claim, _CONNECTIONS, seconds, unless=_EMPTY)
+            claim = partial(http_request, "POST", "/claim")
+            load(port, claim, _CONNECTIONS, 0.5)
+            row = load(port, claim, _CONNECTIONS, seconds, unless=_EMPTY)
             bench.add("claims", bare, number, row)
 
 
@@ -48,17 +47,22 @@ def _calls(server: Rediver, seconds: float) -> dict[str, float]:
     beat = {"name": "bench", "status": "running", "scanners": ["noop"]}  # so it may use the pool
     server.call("POST", "/api/v1/ingest/heartbeat", beat, server.source["api_key"])
     server.create(int(seconds * _OURS_A_SECOND))
-    row = load(server.port, lambda: _claim(server, 1), _CONNECTIONS, seconds, unless=_EMPTY)
+    row = _loaded(server, partial(_claim, server, 1), _CONNECTIONS, seconds, unless=_EMPTY)
     create = http_request("POST", "/api/v1/commands", server.order(), server.tenant["api_key"])
-    for connections in (1, _CONNECTIONS):
-        before = cpu_seconds(server.process.pid)
-        found = load(server.port, lambda: create, connections, seconds)
-        row[f"creates_{connections}_s"] = found["req_s"]
-        row[f"creates_{connections}_p50_ms"] = found["p50_ms"]
-        row[f"creates_{connections}_p99_ms"] = found["p99_ms"]
-        spent = cpu_seconds(server.process.pid) - before
-        row[f"creates_{connections}_cpu_ms"] = spent / (found["req_s"] * seconds) * 1e3
+    for count in (1, _CONNECTIONS):
+        found = _loaded(server, lambda: create, count, seconds)
+        row |= {f"creates_{count}_{name}": value for name, value in found.items()}
     return row
+
+
+def _loaded(
+    server: Rediver, request: Request, connections: int, seconds: float, unless: bytes = b"\0"
+) -> dict[str, float]:
+    """As `load`, with the processor time that the server took for each."""
+    before = cpu_seconds(server.process.pid)
+    row = load(server.port, request, connections, seconds, unless=unless)
+    spent = cpu_seconds(server.process.pid) - before
+    return row | {"cpu_ms": spent / (row["req_s"] * seconds) * 1e3}
 
 
 def _claim(server: Rediver, limit: int) -> bytes:
@@ -116,6 +120,8 @@ def anatomy(bench: Run, databases: Iterable[Database], scratch: Path) -> None:
     for database in databases:
         (scratch / "server.sqlite3").unlink(missing_ok=True)
         url = database.new(scratch)
-        found: dict[str, Any] = json.loads(said(BIN / "python", program, url, bench.size.anatomy_times))
+        found: dict[str, Any] = json.loads(
+            said(BIN / "python", program, url, bench.size.anatomy_times)
+        )
         for name, row in found.items():
             bench.add(f"anatomy on {database.name}", name, 1, row)

@@ -1,6 +1,6 @@
 """Fills a server's queue at once, with rows as the server itself writes them.
 
-    .venv/bin/python tests/benchmarks/fill.py DATABASE_URL TENANT_ID SOURCES COMMANDS_OF_EACH
+.venv/bin/python tests/benchmarks/fill.py DATABASE_URL TENANT_ID SOURCES COMMANDS_OF_EACH
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Requests over kept-alive connections, one after another on each: the rate, and how long they took.
+"""Requests over kept-alive connections, one after another on each: their rate and their times.
 
 A bare asyncio client: next to a Python server it costs next to nothing, and it knows each time.
 """

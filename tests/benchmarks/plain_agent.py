@@ -46,7 +46,9 @@ def main() -> None:
         if not claimed["commands"]:
             rung.wait(claimed["poll_interval_seconds"])
             continue
-        answers = call("/commands/results", {"results": [_done(each) for each in claimed["commands"]]})
+        answers = call(
+            "/commands/results", {"results": [_done(each) for each in claimed["commands"]]}
+        )
         print(*(_accepted(each) for each in answers["results"]), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A Rediver server and a plain client of the contract, as the shared bench takes a queue.
+"""A Rediver server and a plain client of the contract, as the shared bench has a queue.
 
 The agent is plain_agent.py, woken by its WebSocket; so what is measured is the server. A command is
 done when the server has answered that it stored the result. The poll interval is far longer than a
@@ -15,7 +15,7 @@ from typing import Any, Final
 from programs import BIN, WAIT_SECONDS, program
 from rediver_process import Database, Sqlite, rediver
 
-POLL_SECONDS: Final = 20  # the shared bench gives a probe up after 30
+POLL_SECONDS: Final = 20  # a wait is given up after 30
 
 
 class OneByOne:
@@ -24,7 +24,6 @@ class OneByOne:
     name = "Rediver on SQLite"
     database: Database = Sqlite()
     idle_gap = 0.2
-    idle_n = 40
 
     def __init__(self, _services: Mapping[str, str]) -> None:
         self._stack = ExitStack()

@@ -1,4 +1,4 @@
-"""A PostgreSQL with its default settings, so that every commit is synced; for as long as stdin is open.
+"""A PostgreSQL as it comes, so every commit is synced; for as long as stdin is open.
 
     .venv/bin/python tests/benchmarks/postgresql.py DIRECTORY
 

@@ -48,7 +48,9 @@ def port_of(process: subprocess.Popen[bytes], log: Path) -> int:
     """The port that a server names in its log when it listens."""
     end = time.monotonic() + WAIT_SECONDS
     while time.monotonic() < end and process.poll() is None:
-        if found := re.search(r"(?:[Ll]istening|running) (?:at: |on )http://\S+?:(\d+)", log.read_text()):
+        if found := re.search(
+            r"(?:[Ll]istening|running) (?:at: |on )http://\S+?:(\d+)", log.read_text()
+        ):
             return int(found[1])
         time.sleep(0.02)
     raise RuntimeError(f"{log.name} shows no server that listens: {log.read_text()[-500:]}")

@@ -14,10 +14,12 @@ class Size:
     sarif_rounds: int = 3
     sarif_sizes: tuple[float, float] = (10, 100)
     queue_rounds: int = 3
-    jobs: int = 300
-    plain_jobs: int = 2_000
+    jobs: int = 150
+    plain_jobs: int = 1_000
+    serial_seconds: float = 2
+    probes: int = 20
     http_rounds: int = 3
-    http_seconds: float = 3
+    http_seconds: float = 2
     socket_rounds: int = 2
     sockets: int = 5_000
     socket_idle_seconds: float = 10
@@ -29,6 +31,7 @@ class Size:
 
 QUICK: Final = Size(
     start_rounds=2, sarif_rounds=1, sarif_sizes=(1, 3), queue_rounds=1, jobs=20, plain_jobs=200,
+    serial_seconds=1, probes=4,
     http_rounds=1, http_seconds=1, socket_rounds=1, sockets=200, socket_idle_seconds=2,
     backlog_sources=50, polls=50, findings=2_000, anatomy_times=8,
 )  # fmt: skip

@@ -12,7 +12,7 @@ import subprocess  # noqa: TID251 - a bench starts the programs that it measures
 import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,8 +82,8 @@ class Rediver:
     port: int
     process: subprocess.Popen[bytes]
     tenant: Mapping[str, str]
-    source: Mapping[str, str]
     connection: http.client.HTTPConnection
+    source: dict[str, str] = field(default_factory=dict[str, str])
 
     def call(self, method: str, path: str, body: object = None, key: str = "") -> dict[str, Any]:
         """What the server answers; anything but a success is raised."""
@@ -118,19 +118,19 @@ def rediver(database: Database, **settings: str) -> Generator[Rediver]:
         temporary = tempfile.TemporaryDirectory(dir=os.environ["BENCH_TMP"])
         directory = Path(stack.enter_context(temporary))
         url = database.new(directory)
-        said(BIN / "rediver-server", "migrate", "--database-url", url)
-        tenant = _made(url, "tenant", "create", "bench")
-        of_tenant = ("--tenant", tenant["tenant_id"])
-        source = _made(url, "source", "create", *of_tenant, "--name", "bench")
+        of_this = ("--database-url", url)
+        if not url.startswith("sqlite"):
+            said(BIN / "rediver-server", "migrate", *of_this)
+        create = (BIN / "rediver-server", "tenant", "create", "bench", "--json", *of_this)
+        tenant = json.loads(said(*create))
         log = directory / "server.log"
-        serve = (BIN / "rediver-server", "serve", "--port", "0", "--database-url", url)
+        serve = (BIN / "rediver-server", "serve", "--port", "0", *of_this)
         named = {f"REDIVER_SERVER_{name.upper()}": value for name, value in settings.items()}
         process = stack.enter_context(program(log, *serve, environment=UNLIMITED | named))
         port = port_of(process, log)
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WAIT_SECONDS)
         stack.enter_context(closing(connection))
-        yield Rediver(url, directory, port, process, tenant, source, connection)
-
-
-def _made(url: str, *arguments: str) -> dict[str, str]:
-    return json.loads(said(BIN / "rediver-server", *arguments, "--json", "--database-url", url))
+        server = Rediver(url, directory, port, process, tenant, connection)
+        wanted = {"name": "bench", "type": "agent"}
+        server.source |= server.call("POST", "/api/v1/sources", wanted)
+        yield server

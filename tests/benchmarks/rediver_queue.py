@@ -1,4 +1,4 @@
-"""A Rediver server and agent, as the shared bench takes a queue (its `Queue` says what to provide).
+"""A Rediver server and agent, as the shared bench has a queue (its `Queue` says what to provide).
 
 The no-op is a `health_check` of an agent with no scanner enabled: it is posted, polled, claimed,
 recorded in the agent's spool, run, recorded again, delivered, and stored as `completed`.
@@ -25,7 +25,6 @@ class RediverQueue:
     """One server process over SQLite and one agent, both new."""
 
     name = "Rediver's agent"
-    idle_n = 10
 
     def __init__(self, _services: Mapping[str, str]) -> None:
         self._stack = ExitStack()

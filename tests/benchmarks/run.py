@@ -20,8 +20,8 @@ import sqlite3
 import subprocess  # noqa: TID251 - a bench starts the programs that it measures
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -33,6 +33,7 @@ from typing import Any, Final
 
 import alone
 import calls
+import round_trips
 import sockets
 from plain_queue import Batches, OneByOne, on
 from programs import BIN, ROOT, SHARED, said
@@ -41,7 +42,6 @@ from rediver_process import Sqlite, postgresql
 from rediver_queue import RediverQueue
 
 SCRATCH: Final = ROOT / ".bench" / "run"
-DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
 OUR_PARSER: Final = f"{Path(__file__).with_name('sarif_adapter.py')}:parse"
 PARSER: Final = "rediver-sarif"
 
@@ -80,64 +80,16 @@ def sarif(bench: Run, write: Callable[[Path, float], int], program: str) -> None
 def _parsers(bench: Run) -> dict[str, tuple[str, str, str]]:
     """Interpreter, parser, and whether it lists its findings or drops each; by name, ours first."""
     found = {PARSER: (str(BIN / "python"), OUR_PARSER, "iter")}
-    if _installed("orjson"):
+    if installed("orjson"):
         found["orjson.loads alone"] = (sys.executable, "orjson_only", "list")
     else:
         bench.miss("orjson.loads: orjson is not installed (bench.lock)")
     for name, how in (("msgspec", "list"), ("ijson", "iter")):
-        if SHARED.is_dir() and _installed(name):
+        if SHARED.is_dir() and installed(name):
             found[f"{name} to findings"] = (sys.executable, f"{name}_findings", how)
         else:
             bench.miss(f"{name}'s parse: {name} (bench.lock) or ../shared/bench is not there")
     return found
-
-
-def queues(
-    bench: Run,
-    measure: Callable[..., dict[str, Any]],
-    ours: Iterable[Any],
-    peers: Mapping[Any, str],
-) -> None:
-    """Round trips of no-ops. `peers` are queues with the URL of their redis."""
-    for number in range(1, bench.size.queue_rounds + 1):
-        for queue, url in {**dict.fromkeys(ours, ""), **peers}.items():
-            jobs = bench.size.jobs if queue is RediverQueue else bench.size.plain_jobs
-            with bench.peer(queue.name):
-                row = measure(queue, {"redis": url}, jobs)
-                row.pop("name", None)  # the shared bench's rows name themselves
-                bench.add("queues", queue.name, number, row)
-
-
-@contextmanager
-def queues_on_redis(bench: Run) -> Generator[dict[Any, str]]:
-    """The shared bench's Celery queue with one solo worker, on a redis of each kind; its Huey."""
-    lacking = [] if SHARED.is_dir() else ["../shared/bench"]
-    needed = ("celery", "huey", "redis")
-    lacking += [f"{name} (bench.lock)" for name in needed if not _installed(name)]
-    if shutil.which("redis-server") is None:
-        lacking.append("redis-server (apt install redis-server)")
-    if lacking:
-        bench.miss(f"Celery's and Huey's round trips and memory: not found: {', '.join(lacking)}")
-        yield {}
-        return
-    shared = import_module("bench_queues")
-
-    class Durable(shared.CelerySolo):
-        name = "Celery on Redis, every write synced"
-
-    class Plain(shared.CelerySolo):
-        name = "Celery on Redis"
-
-    class Huey(shared.HueyRedis):
-        name = "Huey on Redis"
-
-    with ExitStack() as stack:
-        start = import_module("common").redis
-        peers: dict[Any, str] = {}
-        with bench.peer("redis-server"):
-            peers[Plain] = peers[Huey] = stack.enter_context(start())
-            peers[Durable] = stack.enter_context(start(DURABLE))
-        yield peers
 
 
 def instruments() -> Any:
@@ -148,12 +100,12 @@ def instruments() -> Any:
     return SimpleNamespace(
         run=import_module("bench_startup").run,
         write=import_module("sarif_gen").write,
-        measure=import_module("bench_queues").measure,
         PARSER_PROGRAM=str(SHARED / "sarif_parsers.py"),
     )
 
 
-def _installed(name: str) -> bool:
+def installed(name: str) -> bool:
+    """Whether the bench can import it."""
     return importlib.util.find_spec(name) is not None
 
 
@@ -165,7 +117,7 @@ def surroundings() -> dict[str, Any]:
     ours = ("flask", "flask-sock", "gevent", "gunicorn", "sqlalchemy", "psycopg")
     ask = f"from importlib.metadata import version as v\nfor n in {ours}: print(n, v(n))"
     versions = {"SQLite": sqlite3.sqlite_version}
-    versions |= {name: version(name) for name in filter(_installed, named)}
+    versions |= {name: version(name) for name in filter(installed, named)}
     versions |= dict(line.split() for line in said(BIN / "python", "-c", ask).splitlines())
     if server := shutil.which("redis-server"):
         versions["redis-server"] = said(server, "--version").partition("v=")[2].split()[0]
@@ -203,12 +155,12 @@ def parts(bench: Run, stack: ExitStack) -> dict[str, Callable[[], None]]:
     tools = instruments()
     pg = stack.enter_context(postgresql(SCRATCH))
     databases = (Sqlite(), pg)
-    peers = stack.enter_context(queues_on_redis(bench))
+    peers = stack.enter_context(round_trips.on_redis(bench, installed))
     ours = (RediverQueue, OneByOne, Batches, *on(pg))
     return {
         "start-up": partial(start_up, bench, tools.run),
         "sarif": partial(sarif, bench, tools.write, tools.PARSER_PROGRAM),
-        "queues": partial(queues, bench, tools.measure, ours, peers),
+        "queues": partial(round_trips.queues, bench, ours, peers),
         "claims": partial(calls.claims_and_creates, bench, databases),
         "backlog": partial(calls.backlogs, bench, databases),
         "ingest": partial(calls.ingest, bench, databases),

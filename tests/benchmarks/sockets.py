@@ -1,7 +1,7 @@
 """Idle WebSockets in one process: memory of each, CPU of all, and a wake-up for all of them.
 
-Rediver's are of one source, so that one command for it is one nudge to all: created by POST, stored,
-and then sent. A bare server is told by its own `POST /notify`, which stores nothing.
+Rediver's are of one source, so that one command for it is one nudge to all: it is created by POST,
+stored, and then they are told. A bare server has its `POST /notify`, which stores nothing.
 """
 
 import asyncio
@@ -68,9 +68,7 @@ def _start(stack: ExitStack, name: str, database: Database | None) -> Served:
     if database is not None and name.startswith("Rediver"):
         server = stack.enter_context(rediver(database))
         path, key = "/api/v1/agents/ws", server.source["api_key"]
-        tell = http_request(
-            "POST", "/api/v1/commands", server.order(), server.tenant["api_key"]
-        )
+        tell = http_request("POST", "/api/v1/commands", server.order(), server.tenant["api_key"])
         return Served(server.process.pid, server.port, path, key, tell)
     bare = starlette_sockets() if database is None else flask_sockets(database)
     process = stack.enter_context(bare)

@@ -7,16 +7,21 @@ import pytest
 import reference_pages
 
 from rediver_agent.contract.results import Reason
+from rediver_server.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *ROOT.glob("plugins/*/*.md")])
 
 
-@pytest.mark.parametrize("name", ["configuration.md", "command-line.md", "reasons.md"])
+@pytest.mark.parametrize("name", sorted(reference_pages.pages()))
 def test_a_reference_page_says_what_the_code_says(name):
     there = (reference_pages.REFERENCE / name).read_text(encoding="utf-8")
 
     assert there == reference_pages.pages()[name], "run `make docs`"
+
+
+def test_every_setting_of_the_server_is_explained():
+    assert set(reference_pages.SERVER_SETTINGS) == set(Settings.model_fields)
 
 
 def test_every_reason_is_explained():

@@ -9,9 +9,12 @@ import click
 from pydantic import BaseModel
 
 from rediver_agent.cli import COMMANDS, cli
+from rediver_agent.contract.openapi import openapi_document
 from rediver_agent.contract.results import Reason
 from rediver_agent.durations import Duration, format_duration
 from rediver_agent.settings import Settings
+from rediver_server.cli import commands as server_commands
+from rediver_server.settings import Settings as ServerSettings
 
 REFERENCE = Path(__file__).parents[2] / "docs" / "reference"
 
@@ -37,9 +40,35 @@ REASONS = {
 }  # fmt: skip
 
 
+SERVER_SETTINGS = {
+    "database_url": "`sqlite:///<file>`, or `postgresql://<user>@<host>/<database>`. Also `--database-url`.",
+    "listen_url": "PostgreSQL without the pooler that `database_url` goes through: one that pools transactions cannot LISTEN.",
+    "database_connections": "Connections to the database, at most, of each process.",
+    "max_sockets": "Open WebSockets, at most, of each process. On SQLite each takes two threads.",
+    "ping_seconds": "How often an open socket is pinged. Who has not answered by the next one is cut off.",
+    "poll_interval_seconds": "What agents are told to wait between polls.",
+    "trusted_proxies": "How many proxies stand before the server. Only so many forwarded addresses are believed.",
+    "log_format": "`json` is one document a line, on stderr.",
+    "metrics_token": "What opens `/metrics`, and then nothing else does.",
+    "creations_per_minute": "Commands that a tenant may create, over all processes. 0 is off.",
+    "creations_burst": "So many of them at once.",
+    "ingests_per_minute": "Parts of reports that a source may send to a process. 0 is off.",
+    "ingests_burst": "So many of them at once.",
+    "heartbeats_per_minute": "Heartbeats of a source, to a process. 0 is off.",
+    "failed_keys_per_minute": "Wrong keys from an address (IPv6: its /64), to a process. A valid key passes always. 0 is off.",
+    "keep_finished_commands_days": "Then they are forgotten with their audit trail. 0 is for ever, here and below.",
+    "keep_audit_days": "The audit trail of finished commands.",
+    "keep_late_results_days": "Results that came too late to count.",
+    "keep_resolved_findings_days": "From the day on which they were resolved, and nobody has seen them since.",
+}  # fmt: skip
+
+
 def pages() -> dict[str, str]:
     """Every generated page: its name and its text."""
     return {
+        "server-settings.md": _server_settings(),
+        "server-command-line.md": _server_command_line(),
+        "http-api.md": _http_api(),
         "configuration.md": _configuration(),
         "command-line.md": _command_line(),
         "reasons.md": _reasons(),
@@ -131,6 +160,36 @@ def _command_line() -> str:
         if isinstance(command, click.Group):
             for sub in command.commands.values():
                 text += _help(sub, f"rediver-agent {name} {sub.name}")
+    return text
+
+
+def _server_settings() -> str:
+    text = "# Settings of the server\n\nEach is an environment variable; flags of `rediver-server` come before them.\n\n"
+    text += "| variable | default | meaning |\n| --- | --- | --- |\n"
+    for name, field in ServerSettings.model_fields.items():
+        variable = f"`REDIVER_SERVER_{name.upper()}`"
+        text += f"| {variable} | {_default(field)} | {SERVER_SETTINGS[name]} |\n"
+    return text
+
+
+def _server_command_line() -> str:
+    text = "# Command line of the server\n\nExit codes: 0 done, 1 `doctor` found something, 2 it cannot be done: one sentence on\n"
+    text += "stderr says why.\n"
+    for name, command in sorted(server_commands.commands.items()):
+        text += _help(command, f"rediver-server {name}")
+        for sub in command.commands.values() if isinstance(command, click.Group) else ():
+            text += _help(sub, f"rediver-server {name} {sub.name}")
+    return text
+
+
+def _http_api() -> str:
+    text = "# The HTTP API\n\nThe server publishes it as OpenAPI 3.1 at `/api/v1/openapi.json`, with schemas and examples, and to read\n"
+    text += "and try at `/api/v1/docs`; `rediver-server openapi` prints it. A role may do what those before it may: viewer,\n"
+    text += "operator, admin. `source` is an agent's key.\n\n| call | who | what |\n| --- | --- | --- |\n"
+    for path, item in openapi_document()["paths"].items():
+        for method, said in item.items():
+            who = ", ".join(said.get("x-roles", ())) or "anybody"
+            text += f"| `{method.upper()} {path}` | {who} | {said['summary']} |\n"
     return text
 
 

@@ -20,23 +20,7 @@ from rediver_server.models.findings import (
 from rediver_server.models.tenants import ApiKey, EnrollmentToken, Role, Source, Tenant
 
 __all__ = [
-    "ApiKey",
-    "Asset",
-    "AssetScan",
-    "Base",
-    "Command",
-    "CommandEvent",
-    "CreationBucket",
-    "EnrollmentToken",
-    "Finding",
-    "IdempotentRequest",
-    "Report",
-    "ReportAsset",
-    "ReportPart",
-    "Role",
-    "ScanSchedule",
-    "Sighting",
-    "Source",
-    "Tenant",
-    "new_id",
-]
+    "ApiKey", "Asset", "AssetScan", "Base", "Command", "CommandEvent", "CreationBucket",
+    "EnrollmentToken", "Finding", "IdempotentRequest", "Report", "ReportAsset", "ReportPart",
+    "Role", "ScanSchedule", "Sighting", "Source", "Tenant", "new_id",
+]  # fmt: skip
