@@ -3,14 +3,17 @@
 Field names are those of the Rediver ingest schema (RIS), so that its documents round-trip.
 """
 
+import hashlib
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue
+from pydantic_core import to_json
 
 from rediver_agent.contract.base import Count, JsonObject, Name, UtcDatetime, WireModel
 
 MAX_FINDINGS_A_PART: Final = 1000
+MAX_ASSET_BYTES: Final = 2000  # with its type and tenant one entry of a database's index
 _OF_A_PART: Final[dict[str, JsonValue]] = {"maxItems": MAX_FINDINGS_A_PART}  # a whole has more
 
 Text = Annotated[str, Field(max_length=100_000)]
@@ -192,12 +195,18 @@ class Tool(WireModel):
     properties: JsonObject = Field(default_factory=dict)
 
 
+def _fits_an_index(value: str) -> str:
+    if len(value.encode()) > MAX_ASSET_BYTES:
+        raise ValueError(f"has more than {MAX_ASSET_BYTES} bytes in UTF-8")
+    return value
+
+
 class Asset(WireModel):
     """What was looked at. An asset is (tenant, type, value)."""
 
     id: Name
     type: Annotated[str, Field(min_length=1, max_length=50)]
-    value: Annotated[str, Field(min_length=1, max_length=1000)]
+    value: Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_fits_an_index)]
     name: str | None = None
     properties: JsonObject = Field(default_factory=dict)
 
@@ -219,3 +228,19 @@ class IngestReply(WireModel):
     findings_resolved: Count = 0
     duplicates_skipped: Count = 0
     errors: list[JsonObject | str] = Field(default_factory=list[JsonObject | str])
+
+
+def fallback_fingerprint(finding: Finding) -> str:
+    """What a foreign client's finding is told apart by. Nothing of a secret enters it."""
+    identity = finding.model_dump(
+        mode="json",
+        include={
+            "type": True,
+            "rule_id": True,
+            "title": True,
+            "location": {"path", "start_line", "start_column"},
+            "vulnerability": {"cve_id", "package", "purl", "affected_version"},
+            "misconfiguration": {"policy_id", "resource_type", "resource_name"},
+        },
+    )
+    return "server/1:" + hashlib.sha256(to_json(identity)).hexdigest()

@@ -1,14 +1,20 @@
 """The heartbeat: what an agent is able to do and what it holds; the reply says what to let go."""
 
-from typing import Annotated, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
 
 from rediver_agent.contract.base import Count, Id, Name, UtcDatetime, WireModel
+from rediver_agent.contract.commands import CommandType
 from rediver_agent.contract.results import InstanceId
 
 Item = TypeVar("Item")
 Listed = Annotated[list[Item], Field(max_length=1000)]
+
+
+_DEFAULT_TYPES: Final = (CommandType.SCAN, CommandType.COLLECT, CommandType.HEALTH_CHECK)
+_TOOLS: Final = {CommandType.SCAN: "scanners", CommandType.COLLECT: "collectors"}
 
 
 class RunningCommand(WireModel):
@@ -40,3 +46,15 @@ class HeartbeatReply(WireModel):
     server_time: UtcDatetime | None = None
     cancel: list[str] = Field(default_factory=list)
     lost: list[str] = Field(default_factory=list)
+
+
+def takes(heartbeat: Mapping[str, Any] | None) -> dict[str, list[str] | None]:
+    """What of the pool a source may be handed, by its last heartbeat: the tools of each type.
+
+    None is a type that needs no tool. A source that has sent no heartbeat takes nothing.
+    """
+    if heartbeat is None:
+        return {}
+    types = heartbeat.get("command_types")
+    named = _DEFAULT_TYPES if types is None else types
+    return {name: heartbeat.get(_TOOLS[name]) or [] if name in _TOOLS else None for name in named}

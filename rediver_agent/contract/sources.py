@@ -1,6 +1,7 @@
 """Sources (agents, scanners, collectors as the server knows them), their keys, and enrollment."""
 
-from typing import Annotated, Literal
+from datetime import datetime, timedelta
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -8,6 +9,18 @@ from rediver_agent.contract.base import Id, JsonObject, Name, UtcDatetime, WireM
 
 SourceKind = Literal["scanner", "collector", "agent"]
 SourceStatus = Literal["pending", "online", "stale", "offline"]
+STALE_AFTER: Final = timedelta(seconds=90)
+OFFLINE_AFTER: Final = timedelta(seconds=180)
+
+
+def status_at(last_seen_at: datetime | None, now: datetime) -> SourceStatus:
+    """`pending` until its first heartbeat."""
+    if last_seen_at is None:
+        return "pending"
+    silence = now - last_seen_at
+    if silence >= OFFLINE_AFTER:
+        return "offline"
+    return "stale" if silence >= STALE_AFTER else "online"
 
 
 class SourceCreate(WireModel):

@@ -51,9 +51,7 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) 
     app.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
     app.config["POLL_INTERVAL_SECONDS"] = settings.poll_interval_seconds
     app.url_map.converters["id"] = IdConverter
-    app.url_map.merge_slashes = (
-        False  # its redirect would be HTML, and turn some clients' POST to GET
-    )
+    app.url_map.merge_slashes = False  # its redirect is HTML, and turns some clients' POST to GET
     db = Database(
         settings.database_url,
         clock=clock,
@@ -73,18 +71,8 @@ def create_app(settings: Settings, clock: Callable[[], datetime] | None = None) 
     errors.install(app)
     app.before_request(_name_request)
     app.after_request(_mark_response)
-    apis = (
-        commands_api,
-        docs_api,
-        enrollment_api,
-        findings_api,
-        gateway,
-        health_api,
-        heartbeat_api,
-        schedules_api,
-        sources_api,
-    )
-    for api in apis:
+    work = (commands_api, findings_api, gateway, heartbeat_api, schedules_api)
+    for api in (*work, docs_api, enrollment_api, health_api, sources_api):
         app.register_blueprint(api.blueprint)
     return app
 

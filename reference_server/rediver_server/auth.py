@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Final, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from flask import g, request
 from sqlalchemy import select, update
@@ -117,9 +117,9 @@ def caller() -> Caller:
     return cast("Caller", g.caller)
 
 
-def calling_source(tx: Transaction) -> Source:
+def calling_source(tx: Transaction, **options: Any) -> Source:
     """The source that sent the request, as it is now."""
-    source = tx.get_one(Source, caller().source_id)
+    source = tx.get_one(Source, caller().source_id, **options)
     if source.deleted_at is not None:  # since its key was read
         raise ApiError(ErrorCode.UNAUTHORIZED, _NO_KEY)
     return source

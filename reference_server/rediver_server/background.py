@@ -6,6 +6,7 @@ the whole process at each query. The database decides which process does what is
 
 import logging
 import os
+import secrets
 import socket
 import sys
 import threading
@@ -15,8 +16,10 @@ from functools import partial
 from typing import Any
 
 import gunicorn.util
+from sqlalchemy.exc import OperationalError
 
-from rediver_agent.contract import ErrorCode
+from rediver_agent.contract import CONTRACT_VERSION, ErrorCode
+from rediver_agent.contract.routes import CONTRACT_HEADER, REQUEST_ID_HEADER
 from rediver_server import commands_api, notifier, request_log, retention, schedules
 from rediver_server.app import create_app
 from rediver_server.db import Database
@@ -43,8 +46,10 @@ class Background:
                     self._due[job] = time.monotonic() + seconds
                     try:
                         job()
-                    except Exception:
-                        log.exception("a background job failed and is tried again")
+                    except Exception as fault:
+                        known = isinstance(fault, OperationalError)  # for as long as it is away
+                        again = "a background job failed and is tried again: %s"
+                        log.error(again, fault, exc_info=not known)
             self.last_round = time.monotonic()
             time.sleep(1)
 
@@ -66,7 +71,9 @@ class Service:
         settings, gateway = self._settings, self._app.extensions["gateway"]
         db: Database = self._app.extensions["rediver"]
         settle, fire = partial(commands_api.settle, db), partial(schedules.fire_due, db)
-        rounds = Background({fire: 1, settle: 2, gateway.close_ended: 5})
+        sockets = self._app.extensions["metrics"].sockets
+        count = lambda: sockets.set(len(gateway))  # noqa: E731 - one line, used once
+        rounds = Background({fire: 1, settle: 2, count: 1, gateway.close_ended: 5})
         pruning = Background({partial(retention.prune, db, settings): 600})  # may take a while
         self._app.extensions["background"] = rounds
         threads = [gateway.run, rounds.run, pruning.run, partial(_until_it_ends, worker, gateway)]
@@ -95,7 +102,8 @@ def _write_error(sock: socket.socket, status: int, reason: str, message: str) ->
     code = ErrorCode.INVALID_REQUEST if status < 500 else ErrorCode.INTERNAL_ERROR
     body = error_json(code, message or reason)
     head = (
-        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n"
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\n{CONTRACT_HEADER}: {CONTRACT_VERSION}"
+        f"\r\n{REQUEST_ID_HEADER}: {secrets.token_hex(8)}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     sock.sendall(head.encode("latin-1", "replace") + body)

@@ -9,10 +9,10 @@ from sqlalchemy import or_, select
 from rediver_agent.contract import Command as WireCommand
 from rediver_agent.contract import CommandStatus
 from rediver_agent.contract.commands import WaitingReason
+from rediver_agent.contract.sources import status_at
 from rediver_server.capabilities import can_do
 from rediver_server.db import Transaction
 from rediver_server.models import Command, CommandEvent, Source
-from rediver_server.sources import status
 
 _FOR_AGENTS: Final = ("id", "type", "priority", "payload", "created_at", "expires_at")
 _FOR_OPERATORS: Final = WireCommand.model_fields.keys() - {"waiting_reason"}
@@ -82,5 +82,5 @@ def _waiting_reason(
     active = [source for source in able if not source.paused]
     if not active:
         return WaitingReason.PAUSED
-    awake = any(status(source, now) in ("online", "stale") for source in active)
+    awake = any(status_at(source.last_seen_at, now) in ("online", "stale") for source in active)
     return None if awake else WaitingReason.SOURCE_OFFLINE

@@ -16,7 +16,7 @@ from rediver_agent.contract.commands import Cancelling
 from rediver_agent.contract.queries import CommandsQuery, PollQuery
 from rediver_server import claims, command_queue, command_views, limits, orders
 from rediver_server.auth import caller, calling_source, requires
-from rediver_server.db import Database, Transaction, database
+from rediver_server.db import KEPT, Database, Transaction, database
 from rediver_server.errors import ApiError, detail_of, from_validation, invalid, not_found
 from rediver_server.http_json import read_body, read_query, reply, rule
 from rediver_server.idempotency import Made, creating, once
@@ -53,16 +53,16 @@ def create_commands() -> Response:
     batch = read_body(contract.CommandBatch)
 
     def create(tx: Transaction) -> Made:
-        outcomes: list[dict[str, Any]] = []
+        outcomes: dict[int, dict[str, Any]] = {}
         placed: list[Made] = []
-        for item in batch.commands:
+        for number, item in sorted(enumerate(batch.commands), key=_by_what_it_locks):
             try:
                 made = _ordered_once(tx, item, placed)
-                outcomes.append({"status": 201, "command": made.document})
+                outcomes[number] = {"status": 201, "command": made.document}
             except ApiError as fault:  # raised before anything of the item was written
-                outcomes.append({"status": fault.status, "error": detail_of(fault)})
+                outcomes[number] = {"status": fault.status, "error": detail_of(fault)}
         spent = limits.spend(tx, caller().tenant_id, len(placed))
-        return Made({"results": outcomes}, headers=spent)
+        return Made({"results": [outcomes[n] for n in sorted(outcomes)]}, headers=spent)
 
     return creating(create)
 
@@ -108,7 +108,7 @@ def get_events(item: str) -> Response:
 @requires(Role.OPERATOR)
 def cancel_command(item: str) -> Response:
     with database().write() as tx:
-        command = _mine(tx, item)
+        command = _mine(tx, item, with_for_update=True)
         outcome = command_queue.cancel(tx, caller().actor, command)
         (whole,) = command_views.for_operators(tx, [command])
     if outcome is Cancelling.ALREADY_FINISHED:
@@ -122,7 +122,8 @@ def cancel_command(item: str) -> Response:
 def acknowledge(item: str) -> Response:
     said = read_body(contract.Acknowledge)
     with database().write() as tx:
-        command = command_queue.acknowledge(tx, calling_source(tx), item, said.instance_id)
+        source = calling_source(tx, with_for_update=KEPT)
+        command = command_queue.acknowledge(tx, source, item, said.instance_id)
     return reply(
         contract.Acknowledged(
             acknowledged=True,
@@ -179,13 +180,12 @@ def results() -> Response:
 
 
 def settle(db: Database) -> None:
-    """Settle what is overdue. Takes the writer lock only if something is."""
+    """Settle what is overdue, some in each transaction. Only then is there a writer's lock."""
     with db.read() as tx:
-        if not command_queue.anything_overdue(tx):
-            return
-    with db.write() as tx:
-        while command_queue.settle_overdue(tx):
-            pass
+        settled: int = command_queue.anything_overdue(tx)
+    while settled:
+        with db.write() as tx:
+            settled = command_queue.settle_overdue(tx)
 
 
 def _poll() -> Response:
@@ -243,6 +243,11 @@ def _ordered_once(tx: Transaction, item: JsonObject, placed: list[Made]) -> Made
     return once(tx, key, routes.COMMANDS, body, create)
 
 
+def _by_what_it_locks(numbered: tuple[int, JsonObject]) -> str:
+    """Cancels by the id of their command, as all lock commands, so that none deadlock."""
+    return str(numbered[1].get("payload")) if numbered[1].get("type") == "cancel" else ""
+
+
 def _placed(tx: Transaction, order: contract.CommandCreate) -> Made:
     command = orders.place(tx, caller().tenant_id, caller().actor, order)
     (whole,) = command_views.for_operators(tx, [command])
@@ -265,9 +270,8 @@ def _list() -> Response:
     return reply({"commands": shown, "next_cursor": cursor})
 
 
-def _mine(tx: Transaction, command_id: str) -> Command:
-    mine = (Command.id == command_id, Command.tenant_id == caller().tenant_id)
-    command = tx.scalar(select(Command).where(*mine).with_for_update())
-    if command is None:
+def _mine(tx: Transaction, command_id: str, **options: Any) -> Command:
+    command = tx.get(Command, command_id, **options)
+    if command is None or command.tenant_id != caller().tenant_id:
         raise not_found("command")
     return command

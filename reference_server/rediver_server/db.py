@@ -30,7 +30,9 @@ from rediver_server.settings import is_sqlite, parsed_url
 CHANNEL: Final = "rediver"
 _BUSY_MILLISECONDS: Final = 10_000
 _CONNECT_SECONDS: Final = 5
+_CUT_OFF_AFTER: Final = "idle_in_transaction_session_timeout = '60s'"
 _EXTENSION: Final = "rediver"
+KEPT: Final = {"read": True, "key_share": True}  # a row that others may change, not delete
 
 
 def utc_now() -> datetime:
@@ -49,6 +51,15 @@ def _prepare(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _adopt(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    """Times come back in the session's zone, where the last year of UTC may be one too many.
+
+    A server that is cut off in the middle of a transaction does not keep its locks for hours.
+    """
+    connection.cursor().execute(f"SET TIME ZONE 'UTC'; SET {_CUT_OFF_AFTER}")
+    connection.commit()
 
 
 def _begin(connection: Connection) -> None:
@@ -105,8 +116,8 @@ class Database:
                 connect["prepare_threshold"] = None
             options["connect_args"] = connect
         self.engine = create_engine(parsed, **options)
+        event.listen(self.engine, "connect", _prepare if self.is_sqlite else _adopt)
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare)
             event.listen(self.engine, "begin", _begin)
 
     @contextmanager

@@ -5,16 +5,14 @@ of none, no older than the newest one that looked for the same things, resolves 
 have any more. What people have set, a report never changes.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from pydantic_core import to_json
 from sqlalchemy import CursorResult, insert, select, update
 
 from rediver_agent import contract
-from rediver_agent.contract.findings import MAX_FINDINGS_A_PART
+from rediver_agent.contract.findings import MAX_FINDINGS_A_PART, fallback_fingerprint
 from rediver_server.db import Transaction
 from rediver_server.errors import invalid
 from rediver_server.models import (
@@ -29,7 +27,6 @@ from rediver_server.models import (
 )
 from rediver_server.reports import Doubts, is_whole, standing, take_part
 
-_FALLBACK: Final = "server/1:"
 _UNSYNCHRONIZED: Final = {"synchronize_session": False}  # no row in memory is one of these
 
 
@@ -38,9 +35,13 @@ def ingest(tx: Transaction, source: Source, part: contract.Report) -> contract.I
     for name, items in (("findings", part.findings), ("assets", part.assets)):
         if len(items) > MAX_FINDINGS_A_PART:
             raise invalid(name, f"a part has at most {MAX_FINDINGS_A_PART}; send more parts")
-    told = (f"{asset.type}:{asset.value}" for asset in part.assets)
-    names = (f"report:{source.id}:{part.metadata.id}", *(f"{source.tenant_id}:{a}" for a in told))
-    tx.one_at_a_time(*names)
+    tx.one_at_a_time(f"report:{source.id}:{part.metadata.id}")
+    same = (Report.source_id == source.id, Report.report_id == part.metadata.id)
+    earlier = tx.execute(
+        select(Asset.type, Asset.value).join(ReportAsset).join(Report).where(*same)
+    )
+    told = {f"{source.tenant_id}:{a.type}:{a.value}" for a in (*part.assets, *earlier)}
+    tx.one_at_a_time(*told)
     doubts: Doubts = []
     report = take_part(tx, source, part, doubts)
     if report is None:
@@ -103,7 +104,7 @@ class _Intake:
                 raise invalid(f"findings.{index}.asset_ref", "name one of the report's assets")
             fingerprint = finding.fingerprint
             if fingerprint is None:
-                fingerprint = _fallback_fingerprint(finding)
+                fingerprint = fallback_fingerprint(finding)
                 doubt = "it has no fingerprint, the server made one up"
                 self.doubts.append({"index": index, "message": doubt})
             named = found.setdefault(asset_id, {})
@@ -233,19 +234,3 @@ class _Intake:
         row.data = contract.dump(
             finding.model_copy(update={"fingerprint": None, "asset_ref": None})
         )
-
-
-def _fallback_fingerprint(finding: contract.Finding) -> str:
-    """What a foreign client's finding is told apart by. Nothing of a secret enters it."""
-    identity = finding.model_dump(
-        mode="json",
-        include={
-            "type": True,
-            "rule_id": True,
-            "title": True,
-            "location": {"path", "start_line", "start_column"},
-            "vulnerability": {"cve_id", "package", "purl", "affected_version"},
-            "misconfiguration": {"policy_id", "resource_type", "resource_name"},
-        },
-    )
-    return _FALLBACK + hashlib.sha256(to_json(identity)).hexdigest()

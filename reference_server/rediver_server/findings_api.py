@@ -78,7 +78,7 @@ def patch_finding(item: str) -> Response:
     if patch.status in excused and patch.reason is None:
         raise invalid("reason", f"say why it is {patch.status}")
     with database().write() as tx:
-        finding = _mine(tx, item)
+        finding = _mine(tx, item, with_for_update=True)
         finding.status = patch.status
         finding.status_reason = patch.reason
         finding.status_by = caller().actor
@@ -129,10 +129,9 @@ def _stored(db: Database, wanted: Select[Finding]) -> Iterator[tuple[StoredFindi
         query = PageQuery(limit=100, cursor=cursor) if cursor else None
 
 
-def _mine(tx: Transaction, finding_id: str) -> Finding:
-    mine = (Finding.id == finding_id, Finding.tenant_id == caller().tenant_id)
-    finding = tx.scalar(select(Finding).where(*mine))
-    if finding is None:
+def _mine(tx: Transaction, finding_id: str, **options: Any) -> Finding:
+    finding = tx.get(Finding, finding_id, **options)
+    if finding is None or finding.tenant_id != caller().tenant_id:
         raise not_found("finding")
     return finding
 

@@ -11,18 +11,19 @@ import queue
 import socket
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final, cast
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from simple_websocket import ConnectionClosed, Server
 from sqlalchemy import or_, select
 from sqlalchemy.exc import SQLAlchemyError
+from wsproto.events import AcceptConnection, Event
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
-from rediver_agent.contract import ErrorCode, messages, routes
+from rediver_agent.contract import CONTRACT_VERSION, ErrorCode, messages, routes
 from rediver_server.auth import Caller, caller, requires
 from rediver_server.capabilities import can_do
 from rediver_server.db import Database
@@ -37,6 +38,7 @@ _WAITING: Final = 10_000  # nudges; what comes on top is left to polling
 _UNSENT: Final = 100  # messages a socket; cancel requests are in the replies to heartbeats too
 _SEND_SECONDS: Final = 5
 _HEARD_BYTES: Final = 1024  # agents have nothing to say here
+_NAMED: Final = "rediver.request_id"
 
 blueprint = Blueprint("gateway", __name__)
 
@@ -44,6 +46,7 @@ blueprint = Blueprint("gateway", __name__)
 @blueprint.get(routes.WEBSOCKET, websocket=True)
 @requires(Role.SOURCE)
 def listen() -> Response:
+    request.environ[_NAMED] = g.request_id
     cast("Gateway", current_app.extensions["gateway"]).serve(request.environ, caller())
     return _Done()
 
@@ -79,6 +82,27 @@ class _Socket:
             self.wake.wait()
             self.wake.clear()
 
+    def reader(self, target: Callable[[], None]) -> threading.Thread:
+        """The library's thread. It may wake `talk` too soon for its end to be seen: once more."""
+        return threading.Thread(target=lambda: (target(), _close([self], "it was read to its end")))
+
+
+class _Upgrade(Server):
+    """Accepted with the headers of every response, and no deflate: it costs 130 KiB a socket."""
+
+    def handshake(self) -> None:
+        ws: Any = self.ws
+        send, named = ws.send, self.environ.get(_NAMED, "")
+        told = {routes.CONTRACT_HEADER: CONTRACT_VERSION, routes.REQUEST_ID_HEADER: named}
+        headers = [(name.encode(), value.encode()) for name, value in told.items()]
+
+        def accept(_event: Event) -> bytes:
+            return send(AcceptConnection(extra_headers=headers))
+
+        ws.send = accept
+        super().handshake()
+        del ws.send
+
 
 class Gateway:
     """One per process. The set of sockets is only ever copied whole, so it needs no lock."""
@@ -112,16 +136,18 @@ class Gateway:
             self._room.release()
 
     def _hold(self, mine: _Socket, environ: dict[str, Any]) -> None:
-        environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)  # deflate costs 130 KiB a socket
         connection = environ["gunicorn.socket"]
-        ws: Any = Server(environ, event_class=cast("Any", lambda: mine.wake), **self._limits)
-        ws.input_buffer = deque[object](maxlen=1)  # read by nobody
-        connection.settimeout(_SEND_SECONDS)  # what reads waits in a selector: only sending ends
-        with suppress(ConnectionClosed, OSError):
-            mine.talk(ws)
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)  # wakes what reads
-        ws.thread.join()
+        own: Any = {"event_class": lambda: mine.wake, "thread_class": mine.reader}
+        with suppress(ConnectionClosed, OSError):  # it may be gone before the upgrade, or with it
+            ws: Any = _Upgrade(environ, **own, **self._limits)
+            ws.input_buffer = deque[object](maxlen=1)  # read by nobody
+            try:
+                connection.settimeout(_SEND_SECONDS)  # what reads waits in a selector: only sending
+                mine.talk(ws)
+            finally:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)  # wakes what reads
+                ws.thread.join()
 
     def deliver(self, nudge: Nudge) -> None:
         """Pass a nudge on, soon. Called where nothing may wait: a transaction has just ended."""

@@ -5,6 +5,7 @@ It imports nothing of the server. Its workers do, once gevent has patched what i
 
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +46,7 @@ class Gunicorn(BaseApplication):
     """gunicorn with exactly these options: no file and no folder of the caller's has a say."""
 
     def load_config(self) -> None:
-        hooks = {"post_worker_init": _start, "child_exit": _forget_gauges}
+        hooks = {"post_worker_init": _start, "child_exit": _forget_gauges, "on_exit": _forget_all}
         for name, value in (json.loads(sys.argv[1]) | hooks).items():
             self.cfg.set(name, value)
 
@@ -62,6 +63,12 @@ def _forget_gauges(_arbiter: Any, worker: Any) -> None:
     if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         for file in Path(folder).glob(f"gauge_live*_{worker.pid}.db"):
             file.unlink(missing_ok=True)
+
+
+def _forget_all(arbiter: Any) -> None:
+    """Several workers share a folder that `serve` has made."""
+    if arbiter.cfg.workers > 1:
+        shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"], ignore_errors=True)
 
 
 if __name__ == "__main__":

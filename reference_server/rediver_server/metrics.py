@@ -18,12 +18,11 @@ from prometheus_client.registry import Collector
 from pydantic import SecretStr
 from sqlalchemy import func, select
 
-from rediver_agent.contract import TERMINAL, ErrorCode, routes
+from rediver_agent.contract import TERMINAL, routes
 from rediver_agent.contract.lifecycle import HELD
-from rediver_server.auth import caller, requires
+from rediver_server.auth import caller, requires, wrong_key
 from rediver_server.command_moves import SERVER
 from rediver_server.db import Transaction, database
-from rediver_server.errors import ApiError
 from rediver_server.models import Command, Role, ScanSchedule
 
 _METHODS: Final = {"GET", "POST", "PATCH", "DELETE"}
@@ -77,7 +76,7 @@ def with_token() -> Response | None:
     if metrics.token is None:
         return None
     if not hmac.compare_digest(metrics.token, request.headers.get("Authorization", "").encode()):
-        raise ApiError(ErrorCode.UNAUTHORIZED, "send Authorization: Bearer <the metrics token>")
+        raise wrong_key()
     counted = metrics.own
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         MultiProcessCollector(counted := prometheus.CollectorRegistry())

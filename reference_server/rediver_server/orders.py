@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from rediver_agent import contract
 from rediver_agent.contract.commands import DEFAULT_TTL_SECONDS
 from rediver_server import command_queue
-from rediver_server.db import Transaction
+from rediver_server.db import KEPT, Transaction
 from rediver_server.errors import from_validation, invalid, not_found
 from rediver_server.models import Command, Source, new_id
 
@@ -57,10 +57,14 @@ def place(
 
 
 def check_source(tx: Transaction, tenant_id: str, source_id: str) -> None:
-    """Raises 404 unless it is a live source of the tenant."""
-    source = tx.get(Source, source_id)
+    """Raises 404 unless it is a live source of the tenant, which it then is until `tx` ends."""
+    known: set[str] = tx.info.setdefault("live sources", set())  # a batch asks for few, often
+    if source_id in known:
+        return
+    source = tx.get(Source, source_id, with_for_update=KEPT, populate_existing=True)
     if source is None or source.tenant_id != tenant_id or source.deleted_at is not None:
         raise not_found("source")
+    known.add(source_id)
 
 
 def _expiry(order: contract.CommandCreate, now: datetime) -> datetime:

@@ -13,6 +13,7 @@ import os
 import resource
 import socket
 import sys
+from tempfile import mkdtemp
 from typing import Any
 
 from rediver_server.settings import Settings, is_sqlite
@@ -49,4 +50,6 @@ def serve(settings: Settings, listener: socket.socket, workers: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket takes two descriptors
     command = [sys.executable, "-P", "-m", "rediver_server.master", json.dumps(options)]
     environment = {**os.environ, "REDIVER_SERVER_DATABASE_URL": settings.database_url}
+    if workers > 1:  # the master removes it
+        environment["PROMETHEUS_MULTIPROC_DIR"] = mkdtemp(prefix="rediver-metrics-")
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter, no shell

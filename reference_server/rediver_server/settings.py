@@ -38,6 +38,12 @@ def is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
+def _renews_leases(rate: int) -> int:
+    if rate and rate < 60:
+        raise ValueError("0 is off, else at least 60: heartbeats renew leases")
+    return rate
+
+
 DatabaseUrl = Annotated[str, AfterValidator(_known_database)]
 Rate = Annotated[int, Field(ge=0, description="0 is off")]
 Days = Annotated[int, Field(ge=0, description="0 keeps them forever")]
@@ -62,7 +68,7 @@ class Settings(BaseSettings):
     creations_burst: Annotated[int, Field(ge=1)] = 120
     ingests_per_minute: Rate = 600
     ingests_burst: Annotated[int, Field(ge=1)] = 100
-    heartbeats_per_minute: Annotated[int, Field(ge=60)] | Literal[0] = 120
+    heartbeats_per_minute: Annotated[int, AfterValidator(_renews_leases)] = 120
     failed_keys_per_minute: Rate = 30
 
     keep_finished_commands_days: Days = 90

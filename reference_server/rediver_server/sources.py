@@ -1,16 +1,14 @@
 """Sources: how they come to be, what they have said, and how they look to operators."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from rediver_agent.contract import Heartbeat, SourceCreate, dump
-from rediver_agent.contract.sources import SourceStatus
+from rediver_agent.contract.sources import STALE_AFTER, status_at
 from rediver_server.auth import is_live, new_key
 from rediver_server.db import Transaction
 from rediver_server.models import Role, Source, new_id
 
-STALE_AFTER: Final = timedelta(seconds=90)
-OFFLINE_AFTER: Final = timedelta(seconds=180)
 _SHOWN: Final = (
     *("id", "name", "type", "description", "capabilities", "paused"),
     *("created_at", "last_seen_at", "heartbeat"),
@@ -43,7 +41,7 @@ def create(tx: Transaction, tenant_id: str, wanted: SourceCreate) -> dict[str, A
         "api_key_prefix": row.api_key_prefix,
         "name": source.name,
         "type": source.type,
-        "status": status(source, tx.now),
+        "status": status_at(source.last_seen_at, tx.now),
         "created_at": tx.now,
     }
 
@@ -58,23 +56,10 @@ def heard(source: Source, now: datetime, heartbeat: Heartbeat) -> None:
     source.last_seen_at = now
     source.heartbeat = dump(heartbeat.model_copy(update={"running": None}))
     if heartbeat.instance_id is not None:
-        others = {
-            key: at
-            for key, at in _live_instances(source, now).items()
-            if key != heartbeat.instance_id
-        }
+        others = _live_instances(source, now)
+        others.pop(heartbeat.instance_id, None)
         stopped = heartbeat.status == "stopped"
         source.instances = others if stopped else {**others, heartbeat.instance_id: now.isoformat()}
-
-
-def status(source: Source, now: datetime) -> SourceStatus:
-    """`pending` until its first heartbeat."""
-    if source.last_seen_at is None:
-        return "pending"
-    silence = now - source.last_seen_at
-    if silence >= OFFLINE_AFTER:
-        return "offline"
-    return "stale" if silence >= STALE_AFTER else "online"
 
 
 def view(source: Source, now: datetime) -> dict[str, Any]:
@@ -82,15 +67,12 @@ def view(source: Source, now: datetime) -> dict[str, Any]:
     return {
         **{name: getattr(source, name) for name in _SHOWN},
         "metadata": source.properties,
-        "status": status(source, now),
+        "status": status_at(source.last_seen_at, now),
         "conflict": len(_live_instances(source, now)) > 1,
         "keys": [{name: getattr(key, name) for name in _SHOWN_OF_A_KEY} for key in source.keys],
     }
 
 
 def _live_instances(source: Source, now: datetime) -> dict[str, str]:
-    return {
-        instance: at
-        for instance, at in source.instances.items()
-        if now - datetime.fromisoformat(at).astimezone(UTC) < STALE_AFTER
-    }
+    stale = now - STALE_AFTER
+    return {who: at for who, at in source.instances.items() if datetime.fromisoformat(at) > stale}

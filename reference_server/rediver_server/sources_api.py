@@ -89,9 +89,7 @@ def create_key(item: str) -> Response:
         if wanted.expires_at is not None and wanted.expires_at <= tx.now:
             raise invalid("expires_at", "is in the past")
         if sources.live_keys(source, tx.now) >= MAX_LIVE_KEYS:
-            raise ApiError(
-                ErrorCode.CONFLICT, "two keys are live already; delete one of them first"
-            )
+            raise ApiError(ErrorCode.CONFLICT, "two keys are live already; delete one first")
         row, key = new_key(
             source.tenant_id, Role.SOURCE, tx.now, source_id=item, expires_at=wanted.expires_at
         )
@@ -116,19 +114,14 @@ def delete_key(item: str, key: str) -> Response:
 
 
 def _mine_alone(tx: Transaction, source_id: str) -> Source:
-    """With no other change of its keys beside this one."""
-    tx.one_at_a_time(f"keys of {source_id}")
+    """With no other change of its keys beside this one, and nothing put down for it."""
+    tx.execute(select(Source.id).where(Source.id == source_id).with_for_update())
     return _mine(tx, source_id)
 
 
 def _mine(tx: Transaction, source_id: str) -> Source:
-    source = tx.scalar(
-        select(Source).where(
-            Source.id == source_id,
-            Source.tenant_id == caller().tenant_id,
-            Source.deleted_at.is_(None),
-        )
-    )
+    mine = (Source.id == source_id, Source.tenant_id == caller().tenant_id)
+    source = tx.scalar(select(Source).where(*mine, Source.deleted_at.is_(None)))
     if source is None:
         raise not_found("source")
     return source

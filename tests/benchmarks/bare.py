@@ -59,6 +59,8 @@ def starlette_sockets() -> Generator[subprocess.Popen[bytes]]:
     """starlette on uvicorn."""
     log = Path(os.environ["BENCH_TMP"]) / "bare.log"
     uvicorn = Path(sys.executable).with_name("uvicorn")
+    if not uvicorn.exists():
+        raise RuntimeError("uvicorn is not installed (bench.lock)")
     with program(
         log, uvicorn, "starlette_app:app", *_UVICORN, cwd=SHARED / "ws_servers"
     ) as process:

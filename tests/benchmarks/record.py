@@ -14,19 +14,19 @@ class Size:
     sarif_rounds: int = 3
     sarif_sizes: tuple[float, float] = (10, 100)
     queue_rounds: int = 3
-    jobs: int = 150
+    jobs: int = 100
     plain_jobs: int = 1_000
     serial_seconds: float = 2
     probes: int = 20
     http_rounds: int = 3
     http_seconds: float = 2
-    socket_rounds: int = 2
+    socket_rounds: int = 1
     sockets: int = 5_000
     socket_idle_seconds: float = 10
     backlog_sources: int = 1_000  # with 100 pending commands each
     polls: int = 200
     findings: int = 100_000
-    anatomy_times: int = 40
+    anatomy_times: int = 20
 
 
 QUICK: Final = Size(

@@ -81,10 +81,10 @@ What limits it: Python, not the database: its time for a report of 1,000 is in t
 SOCKETS: Final = """\
 ## What does an idle agent cost the server?
 
-{sockets:,} WebSockets in one server process, {socket_rounds} rounds; pings every 25 s everywhere.
+{sockets:,} WebSockets in one server process, rounds: {socket_rounds}; pings every 25 s everywhere.
 Memory is PSS, without what the first 50 sockets brought; CPU is of one core, over
 {socket_idle_seconds:g} s. *To the last*: from sending the word until the last socket has it, median
-of 5. Rediver's word is a command: checked, stored and synced before it is passed on. That of the
+of 9. Rediver's word is a command: checked, stored and synced before it is passed on. That of the
 bare servers is a loop over their sockets.
 """
 SOCKETS_LIMITS: Final = """\

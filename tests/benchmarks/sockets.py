@@ -25,7 +25,7 @@ _WARM: Final = 50  # sockets before the first look: what is loaded once is loade
 _AT_ONCE: Final = 50
 _WAIT_SECONDS: Final = 60
 _SETTLE_SECONDS: Final = 1
-_FAN_OUTS: Final = 5
+_FAN_OUTS: Final = 9
 _UPGRADE: Final = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -271,6 +271,15 @@ def test_a_part_may_have_a_thousand_findings(tenant: Tenant, scans: Scans):
     assert scans.send() == (0, 0, 1000, 0)
 
 
+def test_an_asset_too_long_for_an_index_is_refused(scans: Scans):
+    body = scans.body("f")
+    rare = "".join(chr(0x4E00 + n * 17) for n in range(1000))  # nothing that compresses
+    body["assets"] = [{**ASSET, "value": rare}]
+    assert scans.refused(body) == "assets.0.value"
+    body["assets"] = [{**ASSET, "value": rare[:666], "type": rare[:50]}]
+    assert scans.counts(body) == (1, 0, 0, 0)
+
+
 def test_a_finding_without_a_fingerprint_is_stored_and_doubted(tenant: Tenant, scans: Scans):
     body = scans.body()
     body["findings"] = [

@@ -140,6 +140,8 @@ def test_whatever_is_sent_is_answered_in_json_and_the_next_one_is_served(
 ):
     answered, document, rest = replies(head, body)
     assert (answered, rest) == (status, b"")
+    assert b"\r\nX-Request-ID: " in replies.head
+    assert b"\r\nX-Rediver-Contract: 1\r\n" in replies.head
     assert ("error" in document) == (status >= 400)
     assert replies(request("GET /healthz HTTP/1.1"))[0] == 200
 

@@ -1,7 +1,7 @@
 """CONTRACT section 2, "Lease": what silence, time and a late word do to a held command."""
 
 import pytest
-from rediver_server_fixtures import FAILED, RESULT, Clock, Tenant
+from rediver_server_fixtures import FAILED, RESULT, Clock, Server, Tenant
 
 
 def test_a_lapsed_lease_is_offered_again_and_its_holder_may_still_answer(
@@ -229,3 +229,15 @@ def test_heartbeats_hold_a_command_without_starting_it(tenant: Tenant, clock: Cl
 def test_an_unknown_running_command_is_lost(tenant: Tenant):
     agent = tenant.agent()
     assert agent.heartbeat(running=[{"command_id": "cmd_nobody"}])["lost"] == ["cmd_nobody"]
+
+
+def test_much_that_is_overdue_is_settled_in_several_transactions(server: Server, tenant: Tenant):
+    orders = {"commands": [{"type": "health_check", "payload": {}, "ttl_seconds": 1}] * 100}
+    for _ in range(12):
+        tenant.admin.ok("POST", "/commands/batch", orders)
+    server.clock.advance(2)
+    moves: list[int] = []
+    database = server.app.extensions["rediver"]
+    database.committed = lambda tx: moves.append(len(tx.info.get("moves", ())))
+    tenant.admin.ok("GET", "/commands")
+    assert [count for count in moves if count] == [500, 500, 200]

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from itertools import count, pairwise
 from typing import Any
 
+import pytest
 from command_model import ENDS, Fleet, Ordered, Queue
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -381,6 +382,7 @@ class Commands(RuleBasedStateMachine):
         self.trails[key] = trail
 
 
+@pytest.mark.timeout(400)  # a thousand steps; on a machine that is busy with others, minutes
 def test_any_course_of_events_is_as_the_contract_has_it(server: Server):
     run_state_machine_as_test(
         lambda: Commands(server),

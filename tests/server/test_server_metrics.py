@@ -8,14 +8,14 @@ from typing import Any
 
 import httpx
 import pytest
-from house import BIN, Program, wait_for
+from house import wait_for
 from prometheus_client.parser import text_string_to_metric_families
 from real_postgresql import RealPostgresql
 from rediver_server_fixtures import FAILED, TEMPLATE, Caller, Server, start
+from served import Served
 
 TOKEN = "scrape-me"
 LABELS = ("method", "route", "status", "priority", "le")
-LISTENS = re.compile(r"listening on (http://127\.0\.0\.1:\d+)")
 Samples = dict[tuple[Any, ...], float]
 
 
@@ -187,28 +187,45 @@ def test_a_scrape_asks_an_index_and_not_the_whole_table(server: Server):
     assert re.search(r"idx_commands_\w*due", plan), plan
 
 
-def test_a_scrape_is_the_sum_over_the_workers_that_share_a_folder(
+def test_guesses_of_the_token_slow_their_address(database_url: str):
+    server = start(database_url, metrics_token=TOKEN, failed_keys_per_minute=2)
+    client = server.app.test_client()
+    wrong = {"Authorization": "Bearer guess"}
+    guesses = [client.get("/metrics", headers=wrong).status_code for _ in range(3)]
+    assert guesses == [401, 401, 429]
+    assert scrape(server)
+    server.app.extensions["rediver"].close()
+
+
+def test_a_scrape_is_the_sum_over_the_workers_and_nothing_of_it_stays(
     postgresql: RealPostgresql, tmp_path: Path
 ):
     url = postgresql.new_database(template=TEMPLATE)
-    app = start(url)
-    admin = app.tenant().admin
-    shared = tmp_path / "counts"
-    shared.mkdir()
-    env = {"PROMETHEUS_MULTIPROC_DIR": str(shared), "REDIVER_SERVER_METRICS_TOKEN": TOKEN}
-    serve = (str(BIN / "rediver-server"), "serve", "--port", "0", "--database-url", url)
-    workers = [Program(tmp_path / f"{n}.log", *serve, env=env) for n in range(2)]
+    env = {"TMPDIR": str(tmp_path), "REDIVER_SERVER_METRICS_TOKEN": TOKEN}
+    served = Served(url, tmp_path, "--workers", "2", **env)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    def seen() -> Samples:
+        return samples(served.http.get("/metrics", headers=headers).text)
+
     try:
-        for worker in workers:
-            found = wait_for(lambda log=worker: LISTENS.search(log.text()), "it listens")
-            headers = {"Authorization": f"Bearer {admin.key}"}
-            cancel = {"type": "cancel", "payload": {"command_id": "cmd_unknown"}}
-            made = httpx.post(f"{found[1]}/api/v1/commands", headers=headers, json=cancel)
-            assert made.status_code == 201, made.text
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        seen = samples(httpx.get(f"{found[1]}/metrics", headers=headers).text)
+        tenant = served.tenant()
+        agent = tenant.agent()
+        cancel = {"type": "cancel", "payload": {"command_id": "cmd_unknown"}}
+        for _ in range(20):
+            with httpx.Client(base_url=served.http.base_url) as anew:  # either worker may take it
+                auth = {"Authorization": f"Bearer {tenant.key}"}
+                assert anew.post("/api/v1/commands", headers=auth, json=cancel).status_code == 201
+        ears = [agent.listen() for _ in range(4)]
+        wait_for(lambda: seen()["rediver_open_sockets",] == 4, "both say what they have open")
+        for each in ears:
+            each.end()
+        wait_for(lambda: seen()["rediver_open_sockets",] == 0, "and that it was closed")
+        counted = seen()
+        assert len(list(tmp_path.glob("rediver-metrics-*/histogram_*.db"))) == 2
+        assert served.program.stop() == 0
     finally:
-        assert [worker.stop() for worker in workers] == [0, 0]
-        app.app.extensions["rediver"].close()
-    assert seen["rediver_results_total", "completed"] == 2
-    assert seen["rediver_request_seconds_count", "POST", "/api/v1/commands", "201"] == 2
+        served.close()
+    assert counted["rediver_results_total", "completed"] == 20
+    assert counted["rediver_request_seconds_count", "POST", "/api/v1/commands", "201"] == 20
+    assert not list(tmp_path.glob("rediver-metrics-*"))

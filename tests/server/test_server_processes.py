@@ -12,6 +12,7 @@ from house import alive, wait_for
 from rediver_server_fixtures import RESULT, TEMPLATE
 from served import AVAILABLE, Served
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from rediver_server.background import Background
 from rediver_server.db import Database
@@ -240,6 +241,22 @@ def test_killing_workers_under_load_loses_no_command_and_no_result(pair):
     assert {(row.status, row.attempt) for row in commands.values()} == {("completed", 1)}
     states = ("pending", "acknowledged", "completed")
     assert {tuple(move) for move in moves} == {(key, state, 1) for key in done for state in states}
+
+
+def test_a_database_that_is_away_is_one_sentence_in_the_log_and_a_defect_is_a_traceback(caplog):
+    def ends():
+        raise SystemExit
+
+    def away():
+        raise OperationalError("SELECT 1", None, ConnectionError("it is away"))
+
+    def wrong():
+        raise ZeroDivisionError
+
+    with pytest.raises(SystemExit):
+        Background({away: 0, wrong: 0, ends: 0}).run()
+    assert [bool(record.exc_info) for record in caplog.records] == [False, True]
+    assert "it is away" in caplog.text
 
 
 def test_a_background_job_that_fails_ends_neither_itself_nor_the_others():

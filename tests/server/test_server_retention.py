@@ -161,6 +161,25 @@ def test_a_late_part_of_a_lost_attempt_resolves_nothing_after_its_command_was_pr
     assert statuses(tenant) == {"still-there": "open"}
 
 
+def test_old_sightings_go_of_what_is_still_seen_and_of_nothing_else(server: Server, tenant: Tenant):
+    scans = Scans(tenant.agent(), server.clock)
+    for _ in range(5):
+        scans.send("open", "gone")
+    scans.send("open")
+    server.clock.advance(100 * DAY)
+    before = tenant.admin.ok("GET", "/findings")
+    assert pruned(server) == {}
+    scans.send("open")
+
+    assert pruned(server) == {"sightings": 6}
+    assert rows(server, m.Sighting) == 1 + 5
+    after = tenant.admin.ok("GET", "/findings")
+    assert len(after["findings"]) == len(before["findings"]) == 2
+    assert statuses(tenant) == {"open": "open", "gone": "resolved"}
+    assert all(row["source_ids"] == [scans.agent.id] for row in after["findings"])
+    assert scans.send("gone") == (0, 1, 1, 0)
+
+
 def test_memories_of_requests_and_dead_tokens_go_after_a_day(server: Server, tenant: Tenant):
     agent = tenant.agent(scanners=["semgrep"])
     order = {"type": "scan", "payload": {"scanner": "semgrep", "target": "/srv"}}

@@ -38,6 +38,9 @@ def acme(served):
     return served.tenant()
 
 
+GARBAGE = b"\xff" * 100
+
+
 def closing(ears):
     """Wait for its end. The reason that was given."""
     assert ears.closed.wait(30)
@@ -163,6 +166,22 @@ def test_compression_is_not_agreed_to(served, acme):
     assert b"extensions" not in head.lower()
 
 
+def test_the_upgrade_has_the_headers_of_every_response(served, acme):
+    with served.upgraded(acme.agent().key, **{"X-Request-ID": "mine-1"}) as connection:
+        head = connection.recv(4096)
+    assert b"\r\nX-Rediver-Contract: 1\r\nX-Request-ID: mine-1\r\n" in head
+
+
+def test_a_peer_that_is_gone_at_once_is_no_fault_of_the_server(served, acme):
+    agent = acme.agent()
+    for _ in range(40):
+        with served.upgraded(agent.key) as connection:
+            connection.recv(4096)
+            connection.sendall(GARBAGE)
+    wait_for(lambda: served.log.read_text().count(agent.id) == 40, "all of them have ended")
+    assert "Traceback" not in served.log.read_text()
+
+
 def test_a_peer_that_answers_no_ping_is_let_go(served, acme):
     with served.upgraded(acme.agent().key) as connection:
         heard = b"".join(iter(lambda: connection.recv(4096), b""))  # until the server closes
@@ -213,6 +232,16 @@ def gateway(schema_file, tmp_path):
     db = Database(f"sqlite:///{tmp_path / 'server.db'}")
     yield Gateway(db, max_sockets=2, ping_seconds=25)
     db.close()
+
+
+def test_a_message_that_is_too_big_ends_its_socket_every_time(gateway):
+    too_big = b"\x82\xfe\x05\xdc" + bytes(4 + 1500)
+    for _ in range(50):
+        pair = Pair(gateway)
+        pair.client.sendall(too_big)
+        while pair.client.recv(4096):
+            pass
+        pair.end()
 
 
 def test_a_peer_that_reads_nothing_keeps_nobody_waiting_and_is_let_go(gateway):

@@ -1,4 +1,4 @@
-"""A server as its users run it: `rediver-server serve` in processes of its own, and WebSockets to it.
+"""A server as its users run it: `rediver-server serve`, its processes, and WebSockets to it.
 
 It is ended by its own process id when the test ends.
 """

@@ -15,6 +15,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from rediver_agent.contract.base import JsonObject
 
 AS_SENT: Final = sa.JSON(none_as_null=True)  # JSONB would make 1e300 a number of 301 digits
+BIG: Final = sa.BigInteger().with_variant(sa.Integer(), "sqlite")  # whose integers are all big
 _JSON: Final = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 

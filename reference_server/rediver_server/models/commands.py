@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from rediver_agent import contract
 from rediver_agent.contract.base import JsonObject
 from rediver_agent.contract.commands import DEFAULT_MAX_ATTEMPTS
-from rediver_server.models.base import AS_SENT, Base, id_column, where
+from rediver_server.models.base import AS_SENT, BIG, Base, id_column, where
 
 _NOW: Final = sa.func.current_timestamp()
 _QUEUE: Final = ("status", "queue_rank", "created_at")
@@ -85,7 +85,7 @@ class CommandEvent(Base):
     __tablename__ = "command_events"
     __table_args__ = (sa.Index("idx_command_events_late", "at", **where("reason = 'late result'")),)
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BIG, primary_key=True)
     command_id: Mapped[str] = mapped_column(sa.ForeignKey("commands.id"), index=True)
     at: Mapped[datetime]
     actor: Mapped[str] = mapped_column(sa.String(80))

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from rediver_agent import contract
 from rediver_agent.contract.base import JsonObject
-from rediver_server.models.base import AS_SENT, Base, id_column, tenant_column
+from rediver_server.models.base import AS_SENT, BIG, Base, id_column, tenant_column
 
 
 class Asset(Base):
@@ -50,7 +50,7 @@ class Report(Base):
         sa.Index("idx_reports_scanned", "scanned_at"),
     )
 
-    id: Mapped[int] = mapped_column(primary_key=True)
+    id: Mapped[int] = mapped_column(BIG, primary_key=True)
     source_id: Mapped[str] = mapped_column(sa.ForeignKey("sources.id"))
     report_id: Mapped[str] = mapped_column(sa.String(256))
     timestamp: Mapped[datetime]
@@ -67,7 +67,7 @@ class Report(Base):
 class ReportPart(Base):
     __tablename__ = "report_parts"
 
-    report_id: Mapped[int] = mapped_column(sa.ForeignKey("reports.id"), primary_key=True)
+    report_id: Mapped[int] = mapped_column(BIG, sa.ForeignKey("reports.id"), primary_key=True)
     part: Mapped[int] = mapped_column(primary_key=True)
 
 
@@ -76,7 +76,7 @@ class ReportAsset(Base):
 
     __tablename__ = "report_assets"
 
-    report_id: Mapped[int] = mapped_column(sa.ForeignKey("reports.id"), primary_key=True)
+    report_id: Mapped[int] = mapped_column(BIG, sa.ForeignKey("reports.id"), primary_key=True)
     ref: Mapped[str] = mapped_column(sa.String(255), primary_key=True)
     asset_id: Mapped[str] = mapped_column(sa.ForeignKey("assets.id"))
 
@@ -121,7 +121,7 @@ class Sighting(Base):
 
     __tablename__ = "sightings"
 
-    report_id: Mapped[int] = mapped_column(sa.ForeignKey("reports.id"), primary_key=True)
+    report_id: Mapped[int] = mapped_column(BIG, sa.ForeignKey("reports.id"), primary_key=True)
     finding_id: Mapped[str] = mapped_column(
         sa.ForeignKey("findings.id"), primary_key=True, index=True
     )

@@ -18,8 +18,7 @@ INT = sa.Integer()
 def upgrade() -> None:
     _commands_and_schedules()
     _memory_of_requests()
-    op.create_table(
-        "enrollment_tokens",
+    op.create_table("enrollment_tokens",
         Column("id", ID, primary_key=True),
         Column("tenant_id", ID, ForeignKey("tenants.id"), nullable=False),
         Column("token_prefix", WORD, nullable=False),
@@ -27,8 +26,7 @@ def upgrade() -> None:
         Column("uses", INT, server_default="0", nullable=False),
         Column("created_at", TIME, nullable=False), Column("expires_at", TIME, nullable=False),
         Column("revoked_at", TIME),
-        sa.UniqueConstraint("sha256"),
-    )
+        sa.UniqueConstraint("sha256"))
     _index("enrollment_tokens", "tenant_created", "tenant_id", "created_at")
     _index("findings", "status_at", "status", "status_at")
     _index("reports", "scanned", "scanned_at")
@@ -61,21 +59,17 @@ def _commands_and_schedules() -> None:
 
 
 def _memory_of_requests() -> None:
-    op.create_table(
-        "idempotent_requests",
+    op.create_table("idempotent_requests",
         Column("tenant_id", ID, ForeignKey("tenants.id"), primary_key=True),
         Column("route", sa.String(100), primary_key=True),
         Column("key", sa.String(255), primary_key=True),
         Column("body_sha256", sa.String(64)),
         Column("created_at", TIME, nullable=False),
-        Column("location", sa.String(200)), Column("answer", JSON), Column("item", ID),
-    )
+        Column("location", sa.String(200)), Column("answer", JSON), Column("item", ID))
     _index("idempotent_requests", "created_at", "created_at")
-    op.create_table(
-        "creation_buckets",
+    op.create_table("creation_buckets",
         Column("tenant_id", ID, ForeignKey("tenants.id"), primary_key=True),
-        Column("tokens", sa.Float(), nullable=False), Column("filled_at", TIME, nullable=False),
-    )
+        Column("tokens", sa.Float(), nullable=False), Column("filled_at", TIME, nullable=False))
 
 
 def _index(table: str, name: str, *columns: str, **options: object) -> None:
