@@ -4,6 +4,7 @@ The threads start once gevent has patched what it patches: psycopg imported befo
 the whole process at each query. The database decides which process does what is due.
 """
 
+import gc
 import logging
 import os
 import secrets
@@ -80,6 +81,8 @@ class Service:
         if not db.is_sqlite:
             url = settings.listen_url or settings.database_url
             threads.append(partial(notifier.listen, url, gateway))
+        gc.collect()
+        gc.freeze()  # what was imported lives as long: to look at it again made ingest half as fast
         for thread in threads:
             threading.Thread(target=thread, daemon=True).start()
         if worker.age == 1:

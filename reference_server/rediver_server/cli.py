@@ -53,10 +53,12 @@ def commands() -> None:
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1))
+@click.option("--listen-url", help="PostgreSQL itself, if a pooler stands before it.")
+@click.option("--trusted-proxies", type=click.IntRange(0, 10), help="How many stand before it.")
 @database_option
-def serve_command(host: str, port: int, workers: int, database_url: str | None) -> None:
+def serve_command(host: str, port: int, workers: int, **options: Any) -> None:
     """Answer agents and operators until stopped."""
-    settings = _settings(database_url)
+    settings = _settings(**options)
     if workers > 1 and is_sqlite(settings.database_url):
         raise CannotBeDone("SQLite has one writer: run it with --workers 1")
     with _database(settings):
@@ -176,8 +178,9 @@ def create_source(
     _print(created, as_json)
 
 
-def _settings(database_url: str | None) -> Settings:
-    return Settings(database_url=database_url) if database_url else Settings()
+def _settings(database_url: str | None, **options: Any) -> Settings:
+    given: dict[str, Any] = {"database_url": database_url or None, **options}
+    return Settings(**{name: value for name, value in given.items() if value is not None})
 
 
 @contextmanager

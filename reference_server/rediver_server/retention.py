@@ -72,8 +72,8 @@ def _rules(
     days = settings.keep_finished_commands_days
     yield days, m.Command, m.Command.completed_at < ago(days)
     old = select(m.Report.id).where(m.Report.scanned_at < ago(days))  # whose commands are gone
-    again = select(m.Finding.id).where(m.Finding.last_seen_at >= ago(days))
-    yield days, m.Sighting, m.Sighting.report_id.in_(old) & m.Sighting.finding_id.in_(again)
+    again = (m.Finding.id == m.Sighting.finding_id) & (m.Finding.last_seen_at >= ago(days))
+    yield days, m.Sighting, m.Sighting.report_id.in_(old) & select(m.Finding).where(again).exists()
     at, days = m.CommandEvent.at, settings.keep_audit_days
     finished = select(m.Command.id).where(m.Command.completed_at < ago(days))
     yield days, m.CommandEvent, and_(m.CommandEvent.command_id.in_(finished), at < ago(days))

@@ -21,6 +21,7 @@ from rediver_server.settings import Settings, is_sqlite
 _KEEP_ALIVE_SECONDS = 75  # longer than an agent's poll interval; gunicorn's own 2 s break pollers
 _STOP_SECONDS = 10
 _OTHER_CONNECTIONS = 1000
+_FLAGS = {"database_url", "listen_url", "trusted_proxies"}
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,7 +50,9 @@ def serve(settings: Settings, listener: socket.socket, workers: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a socket takes two descriptors
     command = [sys.executable, "-P", "-m", "rediver_server.master", json.dumps(options)]
-    environment = {**os.environ, "REDIVER_SERVER_DATABASE_URL": settings.database_url}
+    flags = settings.model_dump(include=_FLAGS, exclude_none=True)
+    given = {f"REDIVER_SERVER_{name.upper()}": str(value) for name, value in flags.items()}
+    environment = {**os.environ, **given}
     if workers > 1:  # the master removes it
         environment["PROMETHEUS_MULTIPROC_DIR"] = mkdtemp(prefix="rediver-metrics-")
     os.execve(sys.executable, command, environment)  # noqa: S606 - our own interpreter, no shell

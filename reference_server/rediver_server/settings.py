@@ -14,7 +14,7 @@ _POSTGRESQL: Final = ("postgres", "postgresql", "postgresql+psycopg")
 def _known_database(url: str) -> str:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is no number
         raise ValueError("write it like sqlite:////var/lib/rediver/rediver.db") from None
     if parsed.drivername in _POSTGRESQL:
         return url

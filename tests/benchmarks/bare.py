@@ -21,7 +21,7 @@ _THREADS: Final = 6016  # of Rediver, made when they are needed
 _GUNICORN: Final = (
     *("--bind", "127.0.0.1:0", "--workers", 1, "--threads", _THREADS, "--keep-alive", 75),
     *("--worker-connections", _THREADS + 1000, "--backlog", 2048, "--timeout", 120),
-    "--no-control-socket",
+    *("--graceful-timeout", 2, "--no-control-socket"),
 )
 _UVICORN: Final = (
     *("--host", "127.0.0.1", "--port", 0, "--ws", "websockets-sansio", "--backlog", 4096),

@@ -32,7 +32,7 @@ class Size:
 QUICK: Final = Size(
     start_rounds=2, sarif_rounds=1, sarif_sizes=(1, 3), queue_rounds=1, jobs=20, plain_jobs=200,
     serial_seconds=1, probes=4,
-    http_rounds=1, http_seconds=1, socket_rounds=1, sockets=200, socket_idle_seconds=2,
+    http_rounds=1, http_seconds=1, socket_rounds=1, sockets=200, socket_idle_seconds=1,
     backlog_sources=50, polls=50, findings=2_000, anatomy_times=8,
 )  # fmt: skip
 

@@ -127,6 +127,7 @@ def test_it_restarts_on_the_same_database(url: str):
         (["migrate", "--database-url", "postgresql://127.0.0.1:1/x"], "database cannot be used"),
         (["migrate", "--database-url", "sqlite://"], "memory"),
         (["migrate", "--database-url", "nonsense"], "sqlite:///"),
+        (["migrate", "--database-url", "postgresql://u:p@h:port/x"], "database_url: write it"),
         (["migrate", "--database-url", "sqlite:////nowhere/at/all.db"], "No such file"),
         (["migrate", "--database-url", "sqlite:////etc/hostname"], "not a database"),
     ],
