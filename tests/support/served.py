@@ -36,9 +36,12 @@ class Served:
         self.url = url
         self.log = folder / f"serve-{len(list(folder.glob('serve-*')))}.log"
         flags = ("--port", "0", "--database-url", url, *options)
-        unlimited = {"REDIVER_SERVER_CREATIONS_PER_MINUTE": "0"}
+        always = {
+            "REDIVER_SERVER_CREATIONS_PER_MINUTE": "0",
+            "TMPDIR": str(folder),
+        }  # if it is killed
         self.program = Program(
-            self.log, str(BIN / "rediver-server"), "serve", *flags, env={**unlimited, **environment}
+            self.log, str(BIN / "rediver-server"), "serve", *flags, env={**always, **environment}
         )
         listening = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
         found = wait_for(lambda: listening.search(self.log.read_text()), f"it listens: {self.log}")
