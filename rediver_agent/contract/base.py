@@ -43,10 +43,25 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("a time must be one that UTC has too") from fault
 
 
+def _number(value: object) -> object:
+    """Refuse text that looks like a number, as the published schema does."""
+    if isinstance(value, str | bool):
+        raise ValueError("a number is written without quotes")  # noqa: TRY004 - pydantic takes no other
+    return value
+
+
+def _flag(value: object) -> object:
+    if not isinstance(value, bool):
+        raise ValueError("it is true or false")  # noqa: TRY004 - the same
+    return value
+
+
 UtcDatetime = Annotated[AwareDatetime, BeforeValidator(_text_or_datetime), AfterValidator(_in_utc)]
 Id = Annotated[str, Field(pattern=r"^[a-z]+_[A-Za-z0-9_-]+$", max_length=36)]
 Name = Annotated[str, Field(min_length=1, max_length=255)]
-Count = Annotated[int, Field(ge=0)]
+NUMBER: Final = BeforeValidator(_number)  # comes last, or the schema would not show the limits
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Count = Annotated[int, Field(ge=0), NUMBER]
 JsonObject = dict[str, JsonValue]
 
 

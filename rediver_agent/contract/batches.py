@@ -8,7 +8,7 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field
 
-from rediver_agent.contract.base import Count, Id, JsonObject, WireModel
+from rediver_agent.contract.base import NUMBER, Count, Id, JsonObject, WireModel
 from rediver_agent.contract.commands import TypeName
 from rediver_agent.contract.errors import ErrorDetail
 from rediver_agent.contract.lifecycle import CommandStatus
@@ -30,7 +30,7 @@ class Claim(WireModel):
     """Poll and acknowledge in one. The same `claim_id` never claims anew."""
 
     claim_id: Annotated[str, Field(min_length=1, max_length=64)]
-    limit: Annotated[int, Field(ge=1, le=MAX_BATCH)] = 10
+    limit: Annotated[int, Field(ge=1, le=MAX_BATCH), NUMBER] = 10
     types: TypeNames | None = None
     instance_id: InstanceId | None = None
 

@@ -10,7 +10,16 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
-from rediver_agent.contract.base import Count, Id, JsonObject, UtcDatetime, WireModel, parse
+from rediver_agent.contract.base import (
+    NUMBER,
+    Count,
+    Flag,
+    Id,
+    JsonObject,
+    UtcDatetime,
+    WireModel,
+    parse,
+)
 from rediver_agent.contract.lifecycle import CommandStatus
 
 DEFAULT_TIMEOUT_SECONDS: Final = 1800
@@ -18,7 +27,7 @@ DEFAULT_TTL_SECONDS: Final = 3600
 DEFAULT_MAX_ATTEMPTS: Final = 3
 
 TypeName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,49}$")]
-Seconds = Annotated[int, Field(ge=1, le=86400)]
+Seconds = Annotated[int, Field(ge=1, le=86400), NUMBER]
 
 
 class CommandType(StrEnum):
@@ -49,7 +58,7 @@ class ScanPayload(WireModel):
     target: Annotated[str, Field(min_length=1, max_length=500)]
     config: JsonObject = Field(default_factory=dict)
     timeout_seconds: Seconds = DEFAULT_TIMEOUT_SECONDS
-    report_progress: bool = False
+    report_progress: Flag = False
 
 
 class CollectPayload(WireModel):
@@ -69,7 +78,7 @@ class ConfigUpdatePayload(WireModel):
 class RestartPayload(WireModel):
     """Drain for the grace period, then start anew."""
 
-    grace_period_seconds: Annotated[int, Field(ge=0, le=86400)] = 30
+    grace_period_seconds: Annotated[int, Field(ge=0, le=86400), NUMBER] = 30
 
 
 class UpgradePayload(WireModel):
@@ -243,7 +252,7 @@ class CommandCreate(WireModel):
     priority: Priority = Priority.NORMAL
     source_id: Id | None = None
     expires_at: UtcDatetime | None = None
-    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] | None = None
+    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000), NUMBER] | None = None
     scheduled_at: UtcDatetime | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import Field
 
-from rediver_agent.contract.base import Count, Id, Name, UtcDatetime, WireModel
+from rediver_agent.contract.base import NUMBER, Count, Id, Name, UtcDatetime, WireModel
 from rediver_agent.contract.commands import CommandType
 from rediver_agent.contract.results import InstanceId
 
@@ -32,7 +32,7 @@ class Heartbeat(WireModel):
     scanners: Listed[str] | None = None
     collectors: Listed[str] | None = None
     command_types: Listed[str] | None = None
-    uptime_seconds: Annotated[float, Field(ge=0)] | None = None
+    uptime_seconds: Annotated[float, Field(ge=0), NUMBER] | None = None
     total_scans: Count | None = None
     errors: Count | None = None
     instance_id: InstanceId | None = None

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rediver_agent.contract.base import Count, Id, JsonObject, UtcDatetime, WireModel
+from rediver_agent.contract.base import NUMBER, Count, Flag, Id, JsonObject, UtcDatetime, WireModel
 from rediver_agent.contract.lifecycle import CommandStatus
 
 InstanceId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -63,7 +63,7 @@ class Progress(WireModel):
 
     attempt: Count | None = None
     instance_id: InstanceId | None = None
-    percent: Annotated[float, Field(ge=0, le=100)] | None = None
+    percent: Annotated[float, Field(ge=0, le=100), NUMBER] | None = None
     message: Annotated[str, Field(max_length=1000)] | None = None
 
 
@@ -78,13 +78,13 @@ class CommandResult(WireModel):
     status: ResultStatus
     completed_at: UtcDatetime
     duration_ms: Count | None = None
-    exit_code: int | None = None
+    exit_code: Annotated[int, NUMBER] | None = None
     findings_count: Count | None = None
     error: Annotated[str, Field(max_length=10_000)] | None = None
     metadata: JsonObject = Field(default_factory=dict)
     attempt: Count | None = None
     instance_id: InstanceId | None = None
-    retryable: bool | None = None
+    retryable: Flag | None = None
 
 
 class ResultReply(WireModel):

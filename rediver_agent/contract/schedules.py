@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rediver_agent.contract.base import Id, JsonObject, Name, UtcDatetime, WireModel
+from rediver_agent.contract.base import NUMBER, Flag, Id, JsonObject, Name, UtcDatetime, WireModel
 from rediver_agent.contract.commands import Priority, Seconds
 
 DAY_SECONDS = 86_400
@@ -34,8 +34,8 @@ Scanner = Annotated[str, Field(min_length=1, max_length=100)]
 Target = Annotated[str, Field(min_length=1, max_length=500)]
 Cron = Annotated[str, Field(min_length=9, max_length=100)]
 Zone = Annotated[str, Field(min_length=1, max_length=50)]
-Ttl = Annotated[int, Field(ge=1, le=31_536_000)]
-Jitter = Annotated[int, Field(ge=0, le=DAY_SECONDS)]
+Ttl = Annotated[int, Field(ge=1, le=31_536_000), NUMBER]
+Jitter = Annotated[int, Field(ge=0, le=DAY_SECONDS), NUMBER]
 
 
 class ScheduleCreate(WireModel):
@@ -49,7 +49,7 @@ class ScheduleCreate(WireModel):
     source_id: Id | None = None
     config: JsonObject | None = None
     timezone: Zone = "UTC"
-    enabled: bool = True
+    enabled: Flag = True
     priority: Priority = Priority.NORMAL
     timeout_seconds: Seconds | None = None
     ttl_seconds: Ttl | None = None

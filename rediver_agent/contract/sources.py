@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from rediver_agent.contract.base import Id, JsonObject, Name, UtcDatetime, WireModel
+from rediver_agent.contract.base import NUMBER, Flag, Id, JsonObject, Name, UtcDatetime, WireModel
 
 SourceKind = Literal["scanner", "collector", "agent"]
 SourceStatus = Literal["pending", "online", "stale", "offline"]
@@ -46,7 +46,7 @@ class SourceCreated(WireModel):
 
 
 class SourcePatch(WireModel):
-    paused: bool
+    paused: Flag
 
 
 class KeyCreate(WireModel):
@@ -98,8 +98,8 @@ class SourceList(WireModel):
 
 
 class EnrollmentTokenCreate(WireModel):
-    max_uses: Annotated[int, Field(ge=1, le=100_000)] = 1
-    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000)] = 86_400
+    max_uses: Annotated[int, Field(ge=1, le=100_000), NUMBER] = 1
+    ttl_seconds: Annotated[int, Field(ge=1, le=31_536_000), NUMBER] = 86_400
 
 
 class EnrollmentToken(WireModel):

@@ -36,10 +36,8 @@ class Served:
         self.url = url
         self.log = folder / f"serve-{len(list(folder.glob('serve-*')))}.log"
         flags = ("--port", "0", "--database-url", url, *options)
-        always = {
-            "REDIVER_SERVER_CREATIONS_PER_MINUTE": "0",
-            "TMPDIR": str(folder),
-        }  # if it is killed
+        # Killed, it leaves its folder of counts: let that go with the test.
+        always = {"REDIVER_SERVER_CREATIONS_PER_MINUTE": "0", "TMPDIR": str(folder)}
         self.program = Program(
             self.log, str(BIN / "rediver-server"), "serve", *flags, env={**always, **environment}
         )
