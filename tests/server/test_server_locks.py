@@ -25,11 +25,6 @@ def server(postgresql: RealPostgresql) -> Iterator[Server]:
 
 
 @pytest.fixture
-def tenant(server: Server) -> Tenant:
-    return server.tenant()
-
-
-@pytest.fixture
 def other(server: Server) -> Iterator[psycopg.Connection]:
     """The transaction of another server."""
     with psycopg.connect(server.url) as connection:
