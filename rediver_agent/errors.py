@@ -7,7 +7,8 @@ RediverError
 │   ├── ServerUnavailable   it may fare better later
 │   └── ServerRefused       it was understood and refused
 └── CommandError            one command cannot go on; `reason` travels in its result
-    ├── TypeNotAllowed · TargetNotAllowed · CommandExpired · InvalidPayload · UnknownScanner
+    ├── TypeNotAllowed · TargetNotAllowed · CommandExpired · InvalidPayload
+    ├── UnknownScanner · UnknownCollector
     ├── ToolMissing · ToolError · ToolTimeout
     ├── ReportUnreadable
     └── PluginError · DiskFull
@@ -85,6 +86,10 @@ class InvalidPayload(CommandError):
 
 class UnknownScanner(CommandError):
     reason = Reason.UNKNOWN_SCANNER
+
+
+class UnknownCollector(CommandError):
+    reason = Reason.UNKNOWN_COLLECTOR
 
 
 class ToolMissing(CommandError):

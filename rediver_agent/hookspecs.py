@@ -16,7 +16,7 @@ from typing import Final
 
 import pluggy
 
-from rediver_agent.interfaces import AnyScanner, Parser
+from rediver_agent.interfaces import AnyCollector, AnyScanner, Parser
 
 PROJECT: Final = "rediver_agent"
 
@@ -32,3 +32,8 @@ def rediver_scanners() -> Iterable[AnyScanner]:  # pyright: ignore[reportReturnT
 @hookspec
 def rediver_parsers() -> Iterable[Parser]:  # pyright: ignore[reportReturnType] - a specification has no body
     """The report parsers of this plugin."""
+
+
+@hookspec
+def rediver_collectors() -> Iterable[AnyCollector]:  # pyright: ignore[reportReturnType] - a specification has no body
+    """The collectors of this plugin."""

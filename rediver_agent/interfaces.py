@@ -6,7 +6,7 @@ agent hands over is a protocol, so that a fake needs no inheritance.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from logging import Logger, LoggerAdapter
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, JsonValue
 
-from rediver_agent.contract.findings import Finding
+from rediver_agent.contract.findings import Asset, Finding
 
 Options = TypeVar("Options", bound=BaseModel)
 Log = LoggerAdapter[Logger]
@@ -168,3 +168,51 @@ class Scanner(ABC, Generic[Options]):
 
 
 AnyScanner = Scanner[Any]
+
+
+class CollectContext(Protocol):
+    """All that a collector gets."""
+
+    @property
+    def cache_dir(self) -> Path:
+        """A directory of this collector, kept between collections."""
+        ...
+
+    @property
+    def log(self) -> Log:
+        """The agent's log, with the command's id."""
+        ...
+
+    def progress(self, percent: float | None, message: str) -> None:
+        """Say how far the collection is: 0 to 100, or None for a phase without a number."""
+        ...
+
+
+CollectEvent = Asset | ParseEvent
+"""An `Asset` begins what was found in it: everything until the next one goes into its report."""
+
+
+class Collector(ABC, Generic[Options]):
+    """Fetches findings from where others keep them. Registered by `rediver_collectors`.
+
+    `options` is a pydantic model with `extra="forbid"`: the operator's `collectors[].config`. Of a
+    command's `source_config` only the options in `from_command` are taken over it, and any other
+    key fails the command by name: a server must not turn a token to another address.
+    """
+
+    name: ClassVar[str]
+    """What a collect command says. Unique among all plugins."""
+    options: type[Options]
+    from_command: ClassVar[frozenset[str]] = frozenset()
+    """Options that a command may set."""
+
+    @abstractmethod
+    def collect(self, ctx: CollectContext, options: Options) -> AsyncIterator[CollectEvent]:
+        """Everything that is there now: an async generator. The first event is an `Asset`.
+
+        A `Notice` of level `error` says that not everything of this asset could be fetched. What
+        is not there at all is an error raised: `ToolError` with a sentence that says what to do.
+        """
+
+
+AnyCollector = Collector[Any]

@@ -1,15 +1,13 @@
-"""Scanners and parsers by name, each with the plugin it comes from. Duplicate names are refused."""
+"""Scanners, parsers and collectors by name, each with its plugin. Duplicate names are refused."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
-from rediver_agent.errors import PluginError, ReportUnreadable, UnknownScanner
-from rediver_agent.interfaces import AnyScanner, Parser, Scanner
+from rediver_agent.errors import PluginError, ReportUnreadable, UnknownCollector, UnknownScanner
+from rediver_agent.interfaces import AnyCollector, AnyScanner, Collector, Parser, Scanner
 from rediver_agent.plugin_manager import BrokenPlugin, PluginOrigin, Plugins
-
-Kind = TypeVar("Kind", AnyScanner, Parser)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +17,9 @@ class Registry:
     scanners: Mapping[str, AnyScanner]
     parsers: Mapping[str, Parser]
     origins: Mapping[str, PluginOrigin] = field(default_factory=dict[str, PluginOrigin])
-    """The plugin of each scanner (`scanner:semgrep`) and parser (`parser:sarif`)."""
+    """The plugin of each scanner (`scanner:semgrep`), parser (`parser:sarif`) and collector."""
     broken: tuple[BrokenPlugin, ...] = ()
+    collectors: Mapping[str, AnyCollector] = field(default_factory=dict[str, AnyCollector])
 
     def scanner(self, name: str) -> AnyScanner:
         """The scanner of that name. Raises `UnknownScanner`, naming what is installed."""
@@ -31,6 +30,16 @@ class Registry:
         hint = f"did you mean {near[0]}?" if near else f"install rediver-{name} on the agent"
         raise UnknownScanner(
             f"no plugin provides the scanner {name!r} (installed: {known}); {hint}"
+        )
+
+    def collector(self, name: str) -> AnyCollector:
+        """The collector of that name. Raises `UnknownCollector`, naming what is installed."""
+        if name in self.collectors:
+            return self.collectors[name]
+        known = ", ".join(sorted(self.collectors)) or "none"
+        raise UnknownCollector(
+            f"no plugin provides the collector {name!r} (installed: {known}); install "
+            f"rediver-{name} on the agent"
         )
 
     def parser(self, format_name: str) -> Parser:
@@ -54,14 +63,17 @@ def build_registry(plugins: Plugins) -> Registry:
     """Ask every loaded plugin what it provides. One that fails, or repeats a name, is broken."""
     scanners: dict[str, AnyScanner] = {}
     parsers: dict[str, Parser] = {}
+    collectors: dict[str, AnyCollector] = {}
     origins: dict[str, PluginOrigin] = {}
     broken = list(plugins.broken)
     for name, origin in plugins.loaded.items():
         try:
             found_scanners = _provided(plugins, name, "rediver_scanners", Scanner)
             found_parsers = _provided(plugins, name, "rediver_parsers", Parser)
+            found_collectors = _provided(plugins, name, "rediver_collectors", Collector)
             _refuse_repeated((f"scanner:{item.name}" for item in found_scanners), origins)
             _refuse_repeated((f"parser:{item.format}" for item in found_parsers), origins)
+            _refuse_repeated((f"collector:{item.name}" for item in found_collectors), origins)
         except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
             broken.append(BrokenPlugin(origin, f"{type(fault).__name__}: {fault}"))
             continue
@@ -71,7 +83,10 @@ def build_registry(plugins: Plugins) -> Registry:
         for parser in found_parsers:
             parsers[parser.format] = parser
             origins[f"parser:{parser.format}"] = origin
-    return Registry(scanners, parsers, origins, tuple(broken))
+        for collector in found_collectors:
+            collectors[collector.name] = collector
+            origins[f"collector:{collector.name}"] = origin
+    return Registry(scanners, parsers, origins, tuple(broken), collectors)
 
 
 def _provided(plugins: Plugins, plugin: str, hook: str, kind: type[Any]) -> list[Any]:

@@ -6,10 +6,12 @@ people is `settings_file`'s part.
 """
 
 import os
+import re
 import socket
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -35,6 +37,19 @@ DEFAULT_COMMAND_TYPES: Final = (
     CommandType.CONFIG_UPDATE,
     CommandType.CANCEL,
 )
+
+REMOTE_SETTINGS: Final = frozenset(
+    {
+        "agent.scan_interval", "agent.scan_cron", "agent.collect_interval",
+        "agent.heartbeat_interval", "agent.verbose", "agent.command_poll_interval",
+        "agent.max_concurrent", "agent.drain_seconds",
+        "scanners", "retry_queue.max_age", "retry_queue.min_free_bytes",
+    }
+)  # fmt: skip
+"""What `security.remote_config` may name. Never targets, allow-lists, the server's address or keys,
+programs or collectors, whose options hold addresses that tokens are sent to."""
+LEAST_SECRET: Final = 6  # characters; masking shorter words would blacken what is none
+_SECRET_NAME: Final = re.compile(r"token|secret|password|passphrase|api_?key", re.IGNORECASE)
 
 
 def _default_state_dir() -> Path:
@@ -66,7 +81,13 @@ class AgentSection(Section):
         default_factory=socket.gethostname, description="what the server and the reports call it"
     )
     version: str | None = Field(default=None, description="a label of yours; shown, never acted on")
-    scan_interval: Interval = Field(default=timedelta(hours=1), description="between local scans")
+    scan_interval: Interval = Field(
+        default=timedelta(hours=1), description="between two local scans of `targets`"
+    )
+    scan_cron: str | None = Field(
+        default=None,
+        description="when to scan `targets`, instead of every scan_interval: five cron fields, UTC",
+    )
     collect_interval: Interval = Field(
         default=timedelta(minutes=15), description="between collections"
     )
@@ -84,6 +105,13 @@ class AgentSection(Section):
     drain_seconds: Annotated[int, Field(ge=0)] = Field(
         default=300, description="how long a first SIGTERM waits for running scans"
     )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="of `run`: lines for people, or one JSON document a line"
+    )
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
+        default=None,
+        description="serve Prometheus metrics on 127.0.0.1; needs rediver-agent[metrics]",
+    )
 
 
 class ServerSection(Section):
@@ -99,6 +127,10 @@ class ServerSection(Section):
     client_cert: Path | None = Field(default=None, description="for mutual TLS")
     client_key: Path | None = Field(default=None, description="for mutual TLS")
     allow_http: bool = Field(default=False, description="plain http beyond this machine")
+    websocket: bool = Field(
+        default=True,
+        description="be woken at once instead of by the next poll; needs rediver-agent[websocket]",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -163,6 +195,19 @@ class CollectorSection(Section):
     config: dict[str, JsonValue] = Field(default_factory=dict, description="its options")
 
 
+Named = TypeVar("Named", ScannerSection, CollectorSection)
+
+
+def _remote(name: str) -> str:
+    """Not what decides who commands this agent, what it may look at, or which programs it runs."""
+    if name not in REMOTE_SETTINGS:
+        raise ValueError(f"a server may change only these: {', '.join(sorted(REMOTE_SETTINGS))}")
+    return name
+
+
+RemoteSetting = Annotated[str, AfterValidator(_remote)]
+
+
 class SecuritySection(Section):
     allowed_targets: list[Root] = Field(
         default_factory=list, description="roots that the server may have scanned; else `targets`"
@@ -171,7 +216,7 @@ class SecuritySection(Section):
         default_factory=lambda: list(DEFAULT_COMMAND_TYPES),
         description="restart and upgrade are opted into",
     )
-    remote_config: list[str] = Field(
+    remote_config: list[RemoteSetting] = Field(
         default_factory=list, description="settings that the server may change"
     )
 
@@ -207,13 +252,13 @@ class Settings(BaseSettings):
     retry_queue: RetryQueueSection = Field(default_factory=RetryQueueSection)
     state_dir: Path = Field(default_factory=_default_state_dir, description="spool, caches, work")
 
-    @field_validator("scanners")
+    @field_validator("scanners", "collectors")
     @classmethod
-    def _each_once(cls, scanners: list[ScannerSection] | None) -> list[ScannerSection] | None:
-        names = [section.name for section in scanners or ()]
+    def _each_once(cls, sections: list[Named] | None) -> list[Named] | None:
+        names = [section.name for section in sections or ()]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} is there twice; write one entry for it")
-        return scanners
+        return sections
 
     @field_validator("state_dir")
     @classmethod
@@ -248,16 +293,39 @@ class Settings(BaseSettings):
             return True
         return any(section.name == name and section.enabled for section in self.scanners)
 
+    def collector(self, name: str) -> CollectorSection:
+        """What the operator wrote about a collector, or the defaults."""
+        for section in self.collectors:
+            if section.name == name:
+                return section
+        return CollectorSection(name=name)
+
+    def enabled_collectors(self) -> list[str]:
+        """Collectors are used where they are listed: most need an address and a key."""
+        return [section.name for section in self.collectors if section.enabled]
+
     def secrets(self) -> list[str]:
         """Every configured secret, for the masks of logs, results and errors."""
-        return [self.server.api_key.get_secret_value()] if self.server.api_key else []
+        key = [self.server.api_key.get_secret_value()] if self.server.api_key else []
+        configs = [section.config for section in (*(self.scanners or ()), *self.collectors)]
+        return [*key, *(text for config in configs for text in _secrets_in(config))]
 
-    def not_acted_on(self) -> list[str]:
-        """Settings that were given and that this version does nothing with yet."""
-        given = {
-            "agent.scan_interval": "scan_interval" in self.agent.model_fields_set,
-            "agent.collect_interval": "collect_interval" in self.agent.model_fields_set,
-            "collectors": bool(self.collectors),
-            "security.remote_config": bool(self.security.remote_config),
-        }
-        return [name for name, was_given in given.items() if was_given]
+
+def _secrets_in(config: Mapping[str, JsonValue]) -> Iterator[str]:
+    """The texts below keys that sound like secrets, at any depth."""
+    for name, value in config.items():
+        if _SECRET_NAME.search(name):
+            yield from _texts(value)
+        elif isinstance(value, dict):
+            yield from _secrets_in(value)
+
+
+def _texts(value: JsonValue) -> Iterator[str]:
+    if isinstance(value, str) and len(value) >= LEAST_SECRET:
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _texts(item)

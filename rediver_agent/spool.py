@@ -21,7 +21,10 @@ from pydantic import TypeAdapter
 from rediver_agent.contract.base import dump
 from rediver_agent.contract.findings import MAX_FINDINGS_A_PART, Finding, Report
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
+from rediver_agent.spool_commands import CommandLedger, HeldCommand, RecordedRun
 from rediver_agent.spool_database import SpoolDatabase
+
+__all__ = ["Entry", "HeldCommand", "RecordedRun", "Spool"]
 
 MAX_PART_BYTES: Final = 4 << 20  # the server's body cap is 10 MB, the report's header comes on top
 _FINDINGS: Final = TypeAdapter(list[Finding])
@@ -35,24 +38,6 @@ _SENDABLE: Final = """FROM outbox AS o WHERE NOT parked AND ready
                AND f.holds_result AND NOT f.parked))"""
 
 Kind = Literal["findings", "result"]
-
-
-@dataclass(frozen=True, slots=True)
-class HeldCommand:
-    """A command that this agent answers for."""
-
-    id: str
-    attempt: int | None
-    state: Literal["claiming", "begun", "finished"]
-
-
-@dataclass(frozen=True, slots=True)
-class RecordedRun:
-    """A tool that was started: its process group's leader, and when that started."""
-
-    run_id: str
-    pid: int
-    create_time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +55,7 @@ class Entry:
     created_at: float
 
 
-class Spool:
+class Spool(CommandLedger):
     """The spool of one state directory. Several processes may open it at once."""
 
     def __init__(
@@ -81,60 +66,14 @@ class Spool:
         mask: Callable[[str], str] = str,
         max_bytes: int = 1 << 30,
     ) -> None:
-        self._now = now
+        super().__init__(SpoolDatabase(directory, max_bytes), now)
         self._mask = mask
-        self._database = SpoolDatabase(directory, max_bytes)
 
     def close(self) -> None:
         """Let go of the file."""
         self._database.close()
 
-    # -- commands: from the claim to the outcome ---------------------------------------------
-
-    def claim(self, command_id: str) -> bool:
-        """Remember that this command is about to be claimed. False if it is known already."""
-        with self._database.transaction() as db:
-            row = db.execute(
-                "INSERT INTO commands VALUES (?, NULL, 'claiming', ?) ON CONFLICT DO NOTHING",
-                (command_id, self._now().timestamp()),
-            )
-            return row.rowcount == 1
-
-    def begin(self, command_id: str, attempt: int | None) -> None:
-        """The server has acknowledged: the command is ours and will be answered."""
-        with self._database.transaction() as db:
-            db.execute(
-                "UPDATE commands SET state = 'begun', attempt = ? WHERE id = ?",
-                (attempt, command_id),
-            )
-
-    def forget(self, command_id: str) -> None:
-        """The command is not ours: drop all that was kept for it."""
-        with self._database.transaction() as db:
-            for table in ("outbox", "reports", "runs"):
-                db.execute(f"DELETE FROM {table} WHERE command_id = ?", (command_id,))  # noqa: S608 - names of ours
-            db.execute("DELETE FROM commands WHERE id = ?", (command_id,))
-
-    def held(self) -> list[HeldCommand]:
-        """Every command that has not been answered and delivered, oldest first."""
-        with self._database.reading() as db:
-            rows = db.execute("SELECT id, attempt, state FROM commands ORDER BY received_at")
-            return [HeldCommand(*row) for row in rows]
-
-    def record_run(self, command_id: str, run: RecordedRun) -> None:
-        """Remember a started tool, so that the next agent can end it if this one dies."""
-        with self._database.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)",
-                (run.run_id, command_id, run.pid, run.create_time),
-            )
-
-    def runs(self) -> list[RecordedRun]:
-        """Tools that were started by commands without an outcome."""
-        with self._database.reading() as db:
-            return [
-                RecordedRun(*row) for row in db.execute("SELECT run_id, pid, create_time FROM runs")
-            ]
+    # -- outcomes ------------------------------------------------------------------------------
 
     def finish(
         self, command_id: str, result: CommandResult | None, reports: Sequence[Report]

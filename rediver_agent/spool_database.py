@@ -15,6 +15,7 @@ _PAGE: Final = 4096  # SQLite's default page, in bytes
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commands (
     id TEXT PRIMARY KEY, attempt INTEGER, state TEXT NOT NULL, received_at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS claims (id TEXT PRIMARY KEY) STRICT;
 CREATE TABLE IF NOT EXISTS runs (
     run_id TEXT PRIMARY KEY, command_id TEXT NOT NULL, pid INTEGER NOT NULL,
     create_time REAL NOT NULL) STRICT;

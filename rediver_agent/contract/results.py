@@ -30,6 +30,7 @@ class Reason(StrEnum):
     AGENT_STOPPED = "agent_stopped"
     LEASE_LOST = "lease_lost"
     FINDINGS_REJECTED = "findings_rejected"
+    CONFIG_REJECTED = "config_rejected"
     AGENT_ERROR = "agent_error"
     DISK_FULL = "disk_full"
 
