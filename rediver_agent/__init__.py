@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from rediver_agent.contract.findings import Asset
     from rediver_agent.errors import (
         CommandError,
         ReportUnreadable,
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     )
     from rediver_agent.hookspecs import hookimpl
     from rediver_agent.interfaces import (
+        CollectContext,
+        CollectEvent,
+        Collector,
         Completed,
         Notice,
         ParseEvent,
@@ -37,11 +41,15 @@ if TYPE_CHECKING:
 __version__: Final = "0.1.0"
 
 _HOME: Final = {
+    "Asset": "contract.findings",
     "CommandError": "errors",
     "ReportUnreadable": "errors",
     "ToolError": "errors",
     "ToolMissing": "errors",
     "hookimpl": "hookspecs",
+    "CollectContext": "interfaces",
+    "CollectEvent": "interfaces",
+    "Collector": "interfaces",
     "Completed": "interfaces",
     "Notice": "interfaces",
     "ParseEvent": "interfaces",
@@ -65,6 +73,10 @@ _HOME: Final = {
 
 __all__ = [
     "MASK",
+    "Asset",
+    "CollectContext",
+    "CollectEvent",
+    "Collector",
     "CommandError",
     "Completed",
     "Glob",

@@ -6,8 +6,10 @@ are not followed. Nothing is retried here but the claim, whose lost reply would 
 """
 
 import gzip
+import json
 import ssl
-from collections.abc import Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
@@ -23,6 +25,7 @@ from tenacity.wait import wait_random_exponential
 from rediver_agent import __version__
 from rediver_agent.contract import routes
 from rediver_agent.contract.base import CONTRACT_VERSION, dump, parse
+from rediver_agent.contract.batches import Claim, ResultBatchReply
 from rediver_agent.contract.commands import CommandList
 from rediver_agent.contract.errors import ErrorBody
 from rediver_agent.contract.findings import IngestReply
@@ -41,6 +44,8 @@ CONNECT_SECONDS: Final = 5.0
 MAX_RETRY_AFTER: Final = 3600.0  # no proxy silences an agent for longer
 RETRYABLE: Final = frozenset({408, 425, 429})
 GZIP_FROM_BYTES: Final = 1024
+SWITCHING: Final = 101
+PROXY_WANTS_A_KEY: Final = 407
 # Full jitter, 1 s ... 60 s (DESIGN section 4).
 _BACKOFF: Final = wait_random_exponential(multiplier=1, max=60)
 
@@ -97,6 +102,10 @@ class Client:
         )
         return await attempts(self._call, "POST", path, Acknowledged, json=dump(claim))
 
+    async def claim(self, claim: Claim) -> CommandList:
+        """Poll and acknowledge in one. The same `claim_id` never claims anew: repeats are safe."""
+        return await self._call("POST", routes.COMMANDS_CLAIM, CommandList, json=dump(claim))
+
     async def progress(self, command_id: str, progress: Progress) -> ProgressReply:
         """Renew the lease and say how far the command is."""
         path = routes.COMMAND_PROGRESS.format(id=command_id)
@@ -109,6 +118,14 @@ class Client:
         if not reply.accepted:
             raise ServerUnavailable(f"the server did not accept the result of {command_id}")
         return reply
+
+    async def send_results(self, results: Mapping[str, str]) -> ResultBatchReply:
+        """Deliver results, by command id, as the spool holds them."""
+        items = [f'{{"command_id":{json.dumps(id_)},{body[1:]}' for id_, body in results.items()]
+        body = f'{{"results":[{",".join(items)}]}}'
+        return await self._call(
+            "POST", routes.COMMANDS_RESULTS, ResultBatchReply, **_json_text(body.encode())
+        )
 
     async def send_findings(self, body: str) -> IngestReply:
         """Deliver one part of a report, as the spool holds it, compressed."""
@@ -127,13 +144,29 @@ class Client:
             self.clock_skew = reply.server_time - self._now()
         return reply
 
+    @asynccontextmanager
+    async def upgrade(
+        self, path: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[httpx.Response]:
+        """A connection whose protocol the server has agreed to change, as `headers` ask for."""
+        try:
+            async with self._http.stream("GET", path, headers=headers) as response:
+                if response.status_code != SWITCHING:
+                    await response.aread()
+                    _raise_for_status(response, self._now())
+                    raise ServerUnavailable(
+                        f"what answers at {response.request.url} speaks no WebSocket",
+                        status=response.status_code,
+                    )
+                yield response
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
+            raise _unreachable(self._http.base_url, fault) from fault
+
     async def _call(self, method: str, path: str, model: type[Reply], **request: Any) -> Reply:
         try:
             response = await self._http.request(method, path, **request)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
-            raise ServerUnavailable(
-                f"{self._http.base_url} cannot be reached: {fault or type(fault).__name__}"
-            ) from fault
+            raise _unreachable(self._http.base_url, fault) from fault
         _raise_for_status(response, self._now())
         try:
             return parse(model, response.json() if response.content else {})
@@ -141,6 +174,35 @@ class Client:
             raise ServerUnavailable(
                 f"{response.request.url} did not answer as a Rediver server does"
             ) from fault
+
+
+def _unreachable(url: httpx.URL, fault: Exception) -> ServerUnavailable:
+    """Why there was no answer, and what to do where that is known."""
+    causes = list(_causes(fault))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            why = cause.verify_message.rstrip(".")
+            return ServerUnavailable(
+                f"{url} cannot be trusted: {why}; name the authority's certificate in "
+                "server.ca_file, or the host as its certificate does in server.base_url"
+            )
+    if isinstance(fault, httpx.ProxyError):
+        return _proxy_refused(url, str(fault))
+    why = next((text for cause in causes if (text := str(cause))), type(fault).__name__)
+    return ServerUnavailable(f"{url} cannot be reached: {why}")
+
+
+def _proxy_refused(url: httpx.URL, answer: str) -> ServerUnavailable:
+    step = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+    if answer.startswith("407"):
+        step = "write its user and password into HTTPS_PROXY: http://user:password@proxy:3128"
+    return ServerUnavailable(f"the proxy does not connect to {url}: {answer}; {step}")
+
+
+def _causes(fault: BaseException | None) -> Iterator[BaseException]:
+    while fault is not None:
+        yield fault
+        fault = fault.__cause__ or fault.__context__
 
 
 def _json_text(content: bytes) -> dict[str, Any]:
@@ -151,6 +213,8 @@ def _raise_for_status(response: httpx.Response, now: datetime) -> None:
     status = response.status_code
     if response.is_success:
         return
+    if status == PROXY_WANTS_A_KEY:
+        raise _proxy_refused(response.request.url, f"407 {response.reason_phrase}")
     where = f"{response.request.method} {response.request.url.path}"
     if status in RETRYABLE or status >= 500:
         wait = _retry_after(response.headers.get(routes.RETRY_AFTER, ""), now)
@@ -193,11 +257,22 @@ def _tls(server: ServerSection) -> ssl.SSLContext | bool:
     if not server.ca_file and not server.client_cert:
         return True
     try:
-        context = ssl.create_default_context(cafile=server.ca_file)
+        if server.ca_file:
+            context = ssl.create_default_context(cafile=server.ca_file)
+        else:
+            context = httpx.create_ssl_context()  # the public authorities, or SSL_CERT_FILE
         if server.client_cert:
-            context.load_cert_chain(server.client_cert, server.client_key)
+            context.load_cert_chain(server.client_cert, server.client_key, _no_password)
     except (OSError, ssl.SSLError) as fault:
         raise ConfigurationError(
             f"server.ca_file, client_cert or client_key cannot be used: {fault}"
         ) from fault
     return context
+
+
+def _no_password() -> str:
+    """Instead of OpenSSL's own question on the terminal, which would hold an agent for ever."""
+    raise ConfigurationError(
+        "the key of server.client_cert is encrypted; write it without a password into a file that "
+        "only the agent can read, and name that in server.client_key"
+    )

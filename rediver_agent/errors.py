@@ -3,6 +3,7 @@
 RediverError
 ├── ConfigurationError      what the operator wrote cannot be used        exit 2
 ├── SpoolError              the state directory cannot be used            exit 2
+│   └── SpoolDamaged        the spool's file is broken, or is not one
 ├── ServerError             a call to the server came to nothing
 │   ├── ServerUnavailable   it may fare better later
 │   └── ServerRefused       it was understood and refused
@@ -31,8 +32,14 @@ class SpoolError(RediverError):
     """The state directory cannot be used."""
 
 
+class SpoolDamaged(SpoolError):
+    """The spool's file is broken, or is not one. A starting agent sets it aside."""
+
+
 class ServerError(RediverError):
-    """A call to the server came to nothing."""
+    """A call to the server came to nothing. `status` is HTTP's, if there was an answer."""
+
+    status: int | None = None
 
 
 class ServerUnavailable(ServerError):

@@ -50,7 +50,10 @@ class Cause(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended, before it is a result on the wire. `reports` carry no findings."""
+    """How a command ended, before it is a result on the wire. `reports` carry no findings.
+
+    A `deferred` one is not written: the command stays in the ledger, for the next start to answer.
+    """
 
     status: ResultStatus = ResultStatus.COMPLETED
     findings_count: int | None = None
@@ -59,11 +62,12 @@ class Outcome:
     retryable: bool = False
     metadata: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])
     reports: tuple[Report, ...] = ()
+    deferred: bool = False
 
 
 @dataclass(slots=True)
 class Job:
-    """A command in this agent's hands. `commanded` is false for what its operator typed."""
+    """A command in this agent's hands. `commanded` is false for what its operator asked for."""
 
     command: AnyCommand
     attempt: int | None = None
@@ -73,6 +77,7 @@ class Job:
     ended: list[Ended] = field(default_factory=list[Ended])
     scope: anyio.CancelScope | None = None
     cause: Cause | None = None
+    started_at: datetime | None = None
     watcher: Callable[["Job"], None] | None = None
 
     @property
@@ -117,16 +122,22 @@ class Executor:
         now: Callable[[], datetime],
         clock_skew: Callable[[], timedelta] = timedelta,
     ) -> None:
-        self._handlers = handlers
+        self._handlers = dict(handlers)
         self._policy = policy
         self._spool = spool
         self._slots = anyio.CapacityLimiter(max_concurrent)
         self._now = now
         self._clock_skew = clock_skew
+        self.kept_for_server = 0
+        """Slots that local work leaves free, where there are several."""
         self._jobs: dict[str, Job] = {}
         self._idle = anyio.Event()
         self.finished = 0
         self.failed = 0
+
+    def add_handler(self, type_name: str, handler: Handler) -> None:
+        """Take commands of this type, too."""
+        self._handlers[type_name] = handler
 
     @property
     def command_types(self) -> list[str]:
@@ -134,10 +145,31 @@ class Executor:
         return sorted(set(self._handlers) & set(self._policy.command_types))
 
     @property
+    def jobs(self) -> tuple[Job, ...]:
+        """What is in hand now, oldest first."""
+        return tuple(self._jobs.values())
+
+    @property
+    def slots(self) -> int:
+        """How many scans and collections may run at once."""
+        return math.floor(self._slots.total_tokens)
+
+    @property
     def free_slots(self) -> int:
-        """How many more scans could begin at once."""
-        busy = sum(job.command.type not in CONTROL_TYPES for job in self._jobs.values())
-        return max(0, math.floor(self._slots.total_tokens) - busy)
+        """How many more of them could begin at once."""
+        return max(0, self.slots - len(self._in_slots()))
+
+    def resize(self, slots: int) -> None:
+        """Allow so many at once from now on. What runs goes on."""
+        self._slots.total_tokens = slots
+
+    def room_for_local(self) -> bool:
+        """Whether local work may begin: it leaves to the server what is kept for it."""
+        local = sum(not job.commanded for job in self._in_slots())
+        return self.free_slots > 0 and local < max(1, self.slots - self.kept_for_server)
+
+    def _in_slots(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.command.type not in CONTROL_TYPES]
 
     def cancel(self, command_id: str, cause: Cause) -> bool:
         """End a job from outside. False if it is not in hand, or is being ended already."""
@@ -163,7 +195,7 @@ class Executor:
         """Run a job to its outcome and write it. Returns the outcome; raises only cancellation."""
         self._jobs[job.id] = job
         job.scope = anyio.CancelScope()
-        started = self._now()
+        job.started_at = started = self._now()
         outcome = _never_ran()
         try:
             with job.scope:
@@ -215,7 +247,7 @@ class Executor:
         try:
             if job.cause is Cause.LEASE_LOST:
                 await anyio.to_thread.run_sync(self._spool.forget, job.id)
-            else:
+            elif not outcome.deferred:
                 await self._finish(job, outcome, started)
         except DiskFull:
             # The findings do not fit; the bare outcome may. Without it the next start reports it.
@@ -235,8 +267,9 @@ class Executor:
         return bare
 
     async def _finish(self, job: Job, outcome: Outcome, started: datetime) -> None:
-        result = self._result(job, outcome, started) if job.commanded else None
-        await anyio.to_thread.run_sync(self._spool.finish, job.id, result, outcome.reports)
+        result = self._result(job, outcome, started)
+        write = self._spool.finish if job.commanded else self._spool.finish_local
+        await anyio.to_thread.run_sync(write, job.id, result, outcome.reports)
 
     def _result(self, job: Job, outcome: Outcome, started: datetime) -> CommandResult:
         now = self._now()

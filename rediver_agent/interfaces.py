@@ -153,6 +153,8 @@ class Scanner(ABC, Generic[Options]):
     program: ClassVar[str]
     """The program that must be on PATH (or in `scanners[].binary`) for the scanner to be usable."""
     options: type[Options]
+    exclusive_cache: ClassVar[bool] = False
+    """Whether one run at a time may use `cache_dir`: others wait, before their time-out begins."""
     environment: ClassVar[Mapping[str, str]] = {}
     """What the tool's environment needs besides PATH, HOME, TMPDIR and LANG."""
 

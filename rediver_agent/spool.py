@@ -13,12 +13,14 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import TypeAdapter
 
 from rediver_agent.contract.base import dump
+from rediver_agent.contract.batches import MAX_BATCH
 from rediver_agent.contract.findings import MAX_FINDINGS_A_PART, Finding, Report
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
 from rediver_agent.spool_commands import CommandLedger, HeldCommand, RecordedRun
@@ -93,6 +95,10 @@ class Spool(CommandLedger):
                 db.execute("UPDATE commands SET state = 'finished' WHERE id = ?", (command_id,))
             db.execute("DELETE FROM runs WHERE command_id = ?", (command_id,))
 
+    def finish_local(self, run_id: str, result: CommandResult, reports: Sequence[Report]) -> None:
+        """Write the outcome of what no server asked for."""
+        self.finish(run_id, None, reports)
+
     # -- reports: in parts, held back until the outcome is known -------------------------------
 
     def open_report(self, report_id: str, command_id: str) -> None:
@@ -127,6 +133,19 @@ class Spool(CommandLedger):
             if row is None:
                 return None
             return _entry(row), self._body(db, row)
+
+    def due_results(self) -> list[tuple[Entry, str]]:
+        """Results that are due and may go in one call, oldest first."""
+        now = self._now().timestamp()
+        with self._database.reading() as db:
+            rows = db.execute(
+                f"SELECT * {_SENDABLE} AND kind = 'result' "
+                "AND (next_try_at <= ? OR next_try_at > ?) ORDER BY next_try_at, seq LIMIT ?",
+                (now, now + _LONGEST_WAIT, MAX_BATCH),
+            ).fetchall()
+        room = accumulate(len(row["body"].encode()) for row in rows)
+        fitting = [row for row, size in zip(rows, room, strict=True) if size <= MAX_PART_BYTES]
+        return [(_entry(row), row["body"]) for row in fitting or rows[:1]]
 
     def next_try_at(self) -> float | None:
         """When the earliest waiting row is due (seconds since 1970); None if none waits."""

@@ -4,15 +4,16 @@ import os
 import sqlite3
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from rediver_agent.errors import DiskFull, SpoolError
+from rediver_agent.errors import DiskFull, SpoolDamaged, SpoolError
 from rediver_agent.state_dir import private_directory
 
-_PAGE: Final = 4096  # SQLite's default page, in bytes
-_SCHEMA: Final = """
+FILE_NAME: Final = "spool.sqlite3"
+PAGE: Final = 4096  # SQLite's default page, in bytes
+SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commands (
     id TEXT PRIMARY KEY, attempt INTEGER, state TEXT NOT NULL, received_at REAL NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS claims (id TEXT PRIMARY KEY) STRICT;
@@ -36,19 +37,32 @@ class SpoolDatabase:
     """One connection, used by one thread at a time. Other processes may have the file open too."""
 
     def __init__(self, directory: Path, max_bytes: int) -> None:
-        path = private_directory(directory) / "spool.sqlite3"
+        path = private_directory(directory) / FILE_NAME
         self._lock = threading.RLock()
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA busy_timeout = 10000")
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute(f"PRAGMA max_page_count = {max_bytes // _PAGE}")
-            self._db.executescript(_SCHEMA)
-        except (sqlite3.Error, OSError) as fault:
-            raise SpoolError(f"{path} cannot be used: {fault}; move it away or mend it") from fault
+        except OSError as fault:
+            raise SpoolError(f"{path} cannot be used: {fault.strerror}; mend that") from fault
+        except sqlite3.Error as fault:
+            raise SpoolError(f"{path} cannot be used: {fault}; mend that") from fault
+        try:
+            self._set_up(max_bytes)
+        except (sqlite3.Error, SpoolDamaged) as fault:
+            self._db.close()
+            if isinstance(fault, SpoolDamaged) or is_damage(fault):
+                raise SpoolDamaged(_damaged(path, fault)) from fault
+            raise SpoolError(f"{path} cannot be used: {fault}; mend that") from fault
+
+    def _set_up(self, max_bytes: int) -> None:
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("PRAGMA busy_timeout = 10000")
+        if foreign := foreign_table(self._db):
+            raise SpoolDamaged(foreign)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute(f"PRAGMA max_page_count = {max_bytes // PAGE}")
+        self._db.executescript(SCHEMA)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -62,6 +76,8 @@ class SpoolDatabase:
             try:
                 yield self._db
             except sqlite3.Error as fault:
+                if is_damage(fault):
+                    raise SpoolDamaged(_damaged("the spool", fault)) from fault
                 raise SpoolError(f"the spool cannot be read: {fault}") from fault
 
     @contextmanager
@@ -78,6 +94,8 @@ class SpoolDatabase:
                     raise DiskFull(
                         "the spool is full: free disk space, or see `rediver-agent spool list`"
                     ) from fault
+                if is_damage(fault):
+                    raise SpoolDamaged(_damaged("the spool", fault)) from fault
                 raise SpoolError(f"the spool cannot be written: {fault}") from fault
             except BaseException:
                 self._roll_back()
@@ -87,3 +105,36 @@ class SpoolDatabase:
         with suppress(sqlite3.Error):  # the first fault is the one to tell
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+
+def is_damage(fault: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file is broken or none of its own; else it may be mended."""
+    code = getattr(fault, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF  # without what is extended
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def foreign_table(db: sqlite3.Connection) -> str | None:
+    """Says in words that the file is a database of something else; None for a spool, or nothing."""
+    with closing(sqlite3.connect(":memory:")) as pattern:
+        pattern.executescript(SCHEMA)
+        ours = {name: _columns(pattern, name) for name in _tables(pattern)}
+    there = _tables(db)
+    for name in sorted(there & ours.keys()):
+        if _columns(db, name) != ours[name]:
+            return f"its table {name} is not one that this version writes"
+    if there and "commands" not in there:
+        return f"it is a database of something else, with a table {min(there)}"
+    return None
+
+
+def _tables(db: sqlite3.Connection) -> set[str]:
+    query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' "
+    return {row[0] for row in db.execute(query + "ESCAPE '!'")}
+
+
+def _columns(db: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
+    return [tuple(row) for row in db.execute("SELECT name, type FROM pragma_table_info(?)", [table])]
+
+
+def _damaged(what: object, fault: Exception) -> str:
+    return f"{what} is damaged ({fault}); the agent sets it aside when it is started"

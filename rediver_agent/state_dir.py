@@ -4,15 +4,17 @@ The lock is an flock on a descriptor that no child inherits, so it ends with the
 ends.
 """
 
+import errno
 import fcntl
 import os
 import shutil
 import stat
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from rediver_agent.errors import SpoolError
+from rediver_agent.errors import DiskFull, SpoolError
 
 
 def private_directory(path: Path) -> Path:
@@ -29,6 +31,33 @@ def private_directory(path: Path) -> Path:
     if mode & stat.S_IWOTH:
         raise SpoolError(f"everybody may write to {path}; set state_dir to a directory of its own")
     return path
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Put `text` into a file of this user's alone: whole and on the disk, or not at all.
+
+    Raises `DiskFull`, or `SpoolError` where it cannot be written.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # 0600
+        try:
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # or the old file may be back after a power cut
+        finally:
+            os.close(directory)
+    except OSError as fault:
+        if fault.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"{path} cannot be written: the disk is full; free space") from fault
+        raise SpoolError(f"{path} cannot be written: {fault.strerror}; see state_dir") from fault
 
 
 def free_bytes(path: Path) -> int:

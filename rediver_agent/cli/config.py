@@ -24,8 +24,6 @@ def check(config_file: Path | None) -> None:
     mode = "takes commands" if settings.agent.enable_command_polling else "takes no commands"
     roots = ", ".join(settings.allowed_roots()) or "nothing (set security.allowed_targets)"
     click.echo(f"{config_file or 'defaults and environment'}: ok")
-    for name in settings.not_acted_on():
-        click.echo(f"{name} is set, and this version does nothing with it yet")
     click.echo(f"{settings.agent.name} {mode}; a server may have scanned: {roots}")
 
 

@@ -10,6 +10,7 @@ import click
 
 from rediver_agent.agent import open_spool, utc_now
 from rediver_agent.client import Client
+from rediver_agent.configuration import Configuration
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.settings import Settings
@@ -42,7 +43,8 @@ def kept_spool(settings: Settings) -> Generator[Spool]:
 async def push_reports(settings: Settings, spool: Spool) -> int:
     """Send what waits, once. Returns the exit code: 2 if something still waits or was refused."""
     async with Client(settings.server, now=utc_now) as client:
-        await DeliverLoop(client, spool, settings.retry_queue, Doorbell(), utc_now).drain()
+        configuration = Configuration(settings)
+        await DeliverLoop(client, spool, configuration, Doorbell(), utc_now).drain()
     waiting = spool.entries()
     if not waiting:
         click.echo(f"sent to {settings.server.base_url}", err=True)

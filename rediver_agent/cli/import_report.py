@@ -41,7 +41,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     """
     end_as_by_ctrl_c()
     settings = load(config_file)
-    set_up_logging(secrets=settings.secrets(), verbose=settings.agent.verbose)
+    set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
     registry = build_registry(load_plugins())
     with kept_spool(settings) if push else passing_spool() as spool:
         reader = FileReader(settings.agent.name, registry, spool, format_of_file)

@@ -9,6 +9,7 @@ import anyio
 
 from rediver_agent import process
 from rediver_agent.agent import build_executor, usable_scanners
+from rediver_agent.configuration import Configuration
 from rediver_agent.contract.commands import ScanCommand, ScanPayload
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.executor import Job, Outcome
@@ -74,7 +75,7 @@ async def run_scans(
 ) -> list[Outcome]:
     """Run them, as many at once as `max_concurrent` says. Outcomes are in the order of `scans`."""
     process.become_subreaper()
-    executor = build_executor(settings, registry, spool)
+    executor = build_executor(Configuration(settings), registry, spool)
     outcomes: dict[str, Outcome] = {}
 
     async def run(scan: LocalScan) -> None:

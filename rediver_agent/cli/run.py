@@ -1,25 +1,43 @@
-"""`rediver-agent run`: an agent under a server, until a signal ends it."""
+"""`rediver-agent run`: an agent, alone or under a server, until a signal ends it."""
 
+import os
+import sys
 from pathlib import Path
+from typing import Final
 
 import anyio
 import click
 
-from rediver_agent.agent import Agent
+from rediver_agent.agent import Agent, Ending
 from rediver_agent.cli.options import config_option
-from rediver_agent.log import set_up_logging
+from rediver_agent.configuration import Configuration
+from rediver_agent.log import set_level, set_up_logging
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import build_registry
 from rediver_agent.settings_file import load
+
+SECOND_SIGNAL_EXIT: Final = 3
 
 
 @click.command("run")
 @config_option
 def command(config_file: Path | None) -> None:
-    """Run as an agent: take commands from the server.
+    """Run as an agent: scan the configured targets, take commands from the server, or both.
 
-    The first SIGTERM or Ctrl-C finishes what runs, the second cancels it, the third exits (3).
+    The first SIGTERM or Ctrl-C finishes what runs, the second cancels it (exit code 3), the third
+    exits at once.
     """
     settings = load(config_file)
-    set_up_logging(secrets=settings.secrets(), verbose=settings.agent.verbose)
-    anyio.run(Agent(settings, build_registry(load_plugins())).run)
+    configuration = Configuration(settings)
+    set_up_logging(
+        secrets=lambda: configuration.settings.secrets(),  # noqa: PLW0108 - the settings in force then
+        verbose=settings.agent.verbose,
+        log_format=settings.agent.log_format,
+    )
+    configuration.on_change(lambda changed: set_level(verbose=changed.agent.verbose))
+    agent = Agent(configuration, build_registry(load_plugins()))
+    ending = anyio.run(agent.run)
+    if ending is Ending.RESTART:
+        # The same program with the same arguments, environment and process id.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own arguments, no shell
+    raise SystemExit(SECOND_SIGNAL_EXIT if ending is Ending.CANCELLED else 0)

@@ -42,7 +42,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     """
     end_as_by_ctrl_c()
     settings = load(config_file)
-    set_up_logging(secrets=settings.secrets(), verbose=settings.agent.verbose)
+    set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
     open_typed(str(target)).close()  # a target that is not there is one sentence, not one a scanner
     registry = build_registry(load_plugins())
     names = chosen_scanners(settings, registry, scanners)

@@ -6,16 +6,20 @@ partial coverage.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from rediver_agent.configuration import Configuration
 from rediver_agent.contract.commands import ScanCommand
 from rediver_agent.contract.findings import Severity
 from rediver_agent.errors import (
@@ -28,11 +32,11 @@ from rediver_agent.errors import (
 from rediver_agent.executor import Job, Outcome
 from rediver_agent.handlers.scan_context import AgentScanContext
 from rediver_agent.handlers.scan_outcome import Scan, outcome_of
+from rediver_agent.handlers.turns import Turns, alone_in
 from rediver_agent.interfaces import AnyScanner, Notice, ScanReport
 from rediver_agent.policy import Policy, open_typed
 from rediver_agent.registry import Registry
 from rediver_agent.report_writer import ReportWriter
-from rediver_agent.settings import Settings
 from rediver_agent.severity import severity_from_word
 from rediver_agent.source_lines import SourceLines
 from rediver_agent.spool import Spool
@@ -46,10 +50,11 @@ class ScanHandler:
     """Scans. One instance serves every scan of an agent."""
 
     registry: Registry
-    settings: Settings
+    configuration: Configuration
     policy: Policy
     spool: Spool
     now: Callable[[], datetime]
+    turns: Turns = field(default_factory=Turns)
 
     async def handle(self, job: Job) -> Outcome:
         """Run the scan. Raises `CommandError` where there is nothing to keep."""
@@ -58,11 +63,11 @@ class ScanHandler:
         payload = job.command.payload
         scanner = self._scanner(payload.scanner)
         options = _options(
-            scanner, {**self.settings.scanner(scanner.name).config, **payload.config}
+            scanner, {**self.configuration.settings.scanner(scanner.name).config, **payload.config}
         )
         open_target = self.policy.open_commanded if job.commanded else open_typed
         target = await anyio.to_thread.run_sync(open_target, payload.target)
-        base = private_directory(self.settings.state_dir / "work") / job.id
+        base = private_directory(self.configuration.settings.state_dir / "work") / job.id
         scan = Scan(job, payload, scanner, options, target, base, self.now())
         try:
             shutil.rmtree(base, ignore_errors=True)  # a predecessor's, if it was killed
@@ -74,6 +79,23 @@ class ScanHandler:
                 await anyio.to_thread.run_sync(shutil.rmtree, base, True)
 
     async def _scan(self, scan: Scan) -> Outcome:
+        """Scan when it is its turn: on its target, and in a cache that takes one at a time."""
+        name = scan.scanner.name
+        where = os.fstat(scan.target.descriptor)
+        async with self.turns.take(
+            (name, where.st_dev, where.st_ino),
+            lambda: scan.job.say(None, f"another {name} scan of this target is finished first"),
+        ):
+            if not scan.scanner.exclusive_cache:
+                return await self._scan_now(scan)
+            waiting = partial(scan.job.say, None, f"another {name} scan uses its cache")
+            async with alone_in(self._cache(name), waiting):
+                return await self._scan_now(scan)
+
+    def _cache(self, name: str) -> Path:
+        return private_directory(self.configuration.settings.state_dir / "cache" / name)
+
+    async def _scan_now(self, scan: Scan) -> Outcome:
         seconds = scan.payload.timeout_seconds
         outcome: Outcome | None = None
         with anyio.CancelScope() as time_out:
@@ -101,7 +123,9 @@ class ScanHandler:
         unreadable = await anyio.to_thread.run_sync(
             self._read, report, writer, abandon_on_cancel=True
         )
-        return outcome_of(scan, writer.summary, unreadable, self.settings.agent.name, self.now())
+        return outcome_of(
+            scan, writer.summary, unreadable, self.configuration.settings.agent.name, self.now()
+        )
 
     async def _run_tool(self, scan: Scan, time_out: anyio.CancelScope) -> ScanReport:
         def start_the_clock() -> None:
@@ -111,11 +135,11 @@ class ScanHandler:
         context = AgentScanContext(
             job=scan.job,
             scanner=scan.scanner,
-            binary=self.settings.scanner(scan.scanner.name).binary,
+            binary=self.configuration.settings.scanner(scan.scanner.name).binary,
             target=str(scan.target.path),
             directory=scan.target.descriptor,
             base=scan.base,
-            cache_dir=private_directory(self.settings.state_dir / "cache" / scan.scanner.name),
+            cache_dir=self._cache(scan.scanner.name),
             spool=self.spool,
             on_start=start_the_clock,
         )
@@ -139,7 +163,7 @@ class ScanHandler:
 
     def _scanner(self, name: str) -> AnyScanner:
         scanner = self.registry.scanner(name)
-        if not self.settings.is_enabled(name):
+        if not self.configuration.settings.is_enabled(name):
             raise UnknownScanner(f"the scanner {name!r} is not enabled in this agent's scanners")
         return scanner
 

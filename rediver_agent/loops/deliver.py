@@ -6,19 +6,27 @@ parked with its reason. A named conflict means that the server has kept what it 
 
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 import anyio
 import anyio.to_thread
 
-from rediver_agent.client import Client
+from rediver_agent.client import RETRYABLE, Client
+from rediver_agent.configuration import Configuration
+from rediver_agent.contract.batches import ResultOutcome
 from rediver_agent.contract.errors import ErrorCode
-from rediver_agent.errors import DiskFull, ServerRefused, ServerUnavailable, SpoolError
+from rediver_agent.errors import (
+    DiskFull,
+    ServerError,
+    ServerRefused,
+    ServerUnavailable,
+    SpoolError,
+)
 from rediver_agent.loops.doorbell import Doorbell
-from rediver_agent.settings import RetryQueueSection
 from rediver_agent.spool import Entry, Spool
 
 log = logging.getLogger(__name__)
@@ -40,6 +48,7 @@ SETTLED: Final = frozenset(
 # A server of the origin's three calls takes results and no findings. A proxy before a server that
 # is away says the same, so that the findings are not given up for it: they only let the result by.
 NO_SUCH_CALL: Final = frozenset({404, 405})
+SINGLE_CALLS_FOR: Final = timedelta(minutes=10)  # before a batch is tried again
 LOCKED_OUT: Final = frozenset({401, 403})  # the key may be renewed: nothing is given up for it
 
 
@@ -49,10 +58,11 @@ class DeliverLoop:
 
     client: Client
     spool: Spool
-    limits: RetryQueueSection
+    configuration: Configuration
     bell: Doorbell
     now: Callable[[], datetime]
     _draining: anyio.Lock = field(default_factory=anyio.Lock)
+    _single_until: datetime | None = None
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -70,20 +80,51 @@ class DeliverLoop:
         """Send everything that is due now, each row once; one drain at a time."""
         async with self._draining:
             while (due := await anyio.to_thread.run_sync(self.spool.next_due)) is not None:
-                await self._send(*due)
+                if due[0].kind == "findings":
+                    await self._send(due[0], partial(self.client.send_findings, due[1]))
+                else:
+                    await self._send_results()
 
-    async def _send(self, entry: Entry, body: str) -> None:
+    async def _send_results(self) -> None:
+        due = await anyio.to_thread.run_sync(self.spool.due_results)
+        together = len(due) > 1 and (self._single_until is None or self._single_until <= self.now())
+        if together and await self._send_together(due):
+            return
+        for entry, body in due:
+            await self._send(entry, partial(self.client.send_result, entry.command_id or "", body))
+
+    async def _send_together(self, due: Sequence[tuple[Entry, str]]) -> bool:
+        """Results in one call. False if the server has no such call, or cannot read this one."""
         try:
-            if entry.kind == "findings":
-                await self.client.send_findings(body)
-            else:
-                await self.client.send_result(entry.command_id or "", body)
-        except ServerUnavailable as fault:
+            reply = await self.client.send_results({e.command_id or "": body for e, body in due})
+        except ServerError as fault:
+            if isinstance(fault, ServerUnavailable) and fault.status not in NO_SUCH_CALL:
+                for entry, _ in due:
+                    await self._settle(entry, fault)
+                return True
+            self._single_until = self.now() + SINGLE_CALLS_FOR
+            return False
+        said = {item.command_id: item for item in reply.results}
+        for entry, _ in due:
+            await self._settle(entry, _fault_of(said.get(entry.command_id or "")))
+        return True
+
+    async def _send(self, entry: Entry, call: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await call()
+        except ServerError as fault:
+            await self._settle(entry, fault)
+        else:
+            await self._settle(entry, None)
+
+    async def _settle(self, entry: Entry, fault: ServerError | None) -> None:
+        """Note what came of a row that was sent."""
+        if isinstance(fault, ServerUnavailable):
             if entry.kind == "findings" and fault.status in NO_SUCH_CALL:
                 await anyio.to_thread.run_sync(self.spool.let_result_pass, entry)
             wait = max(fault.retry_after, _backoff(entry.attempts))
             await self._postpone(entry, wait, str(fault))
-        except ServerRefused as fault:
+        elif isinstance(fault, ServerRefused):
             await self._refused(entry, fault)
         else:
             await anyio.to_thread.run_sync(self.spool.delivered, entry)
@@ -103,15 +144,30 @@ class DeliverLoop:
         await anyio.to_thread.run_sync(self.spool.postpone, entry, timedelta(seconds=wait), error)
 
     async def _prune(self) -> None:
-        dropped = await anyio.to_thread.run_sync(self.spool.prune, self.limits.max_age)
+        max_age = self.configuration.settings.retry_queue.max_age
+        dropped = await anyio.to_thread.run_sync(self.spool.prune, max_age)
         if dropped:
-            log.error("given up after %s: %d undelivered rows", self.limits.max_age, dropped)
+            log.error("given up after %s: %d undelivered rows", max_age, dropped)
 
     async def _until_next(self) -> float:
         due = await anyio.to_thread.run_sync(self.spool.next_try_at)
         if due is None:
             return PRUNE_SECONDS
         return min(max(due - self.now().timestamp(), 0.1), PRUNE_SECONDS)
+
+
+def _fault_of(said: ResultOutcome | None) -> ServerError | None:
+    """What the single call would have raised for an item of a batch."""
+    if said is None:
+        return ServerUnavailable("the server did not say what became of it")
+    if said.status == 200:
+        return None
+    message = f"the server refused the result of {said.command_id}: {said.status}"
+    if said.error is not None:
+        message = f"{message} {said.error.message} ({said.error.code})"
+    if said.status in RETRYABLE or said.status >= 500:
+        return ServerUnavailable(message, status=said.status)
+    return ServerRefused(message, status=said.status, code=said.error.code if said.error else "")
 
 
 def _backoff(attempts: int) -> float:

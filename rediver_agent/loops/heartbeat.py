@@ -6,19 +6,20 @@ Undelivered commands are named too: their results are on the way.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio.to_thread
 
 from rediver_agent import __version__
 from rediver_agent.client import Client
+from rediver_agent.configuration import Configuration
 from rediver_agent.contract.heartbeat import Heartbeat, RunningCommand
 from rediver_agent.errors import ServerError, SpoolError
 from rediver_agent.executor import Cause, Executor
 from rediver_agent.loops.doorbell import Doorbell
-from rediver_agent.settings import AgentSection
 from rediver_agent.spool import Spool
+from rediver_agent.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -32,29 +33,35 @@ class HeartbeatLoop:
     client: Client
     executor: Executor
     spool: Spool
-    settings: AgentSection
+    configuration: Configuration
+    runtime: Status
     scanners: Callable[[], list[str]]
+    collectors: Callable[[], list[str]]
     hostname: str
     instance_id: str
     started: datetime
     now: Callable[[], datetime]
     bell: Doorbell
     status: str = "running"
+    _holds: bool = False
 
     async def run(self) -> None:
         """Beat until cancelled."""
         while True:
             try:
-                held = await self.beat()
+                await self.beat()
             except SpoolError as fault:
                 log.error("heartbeat: %s", fault)
-                held = True
-            interval = self.settings.heartbeat_interval.total_seconds()
-            await self.bell.wait(min(interval, RENEW_SECONDS) if held else interval)
+                self._holds = True
+            interval = self.configuration.settings.agent.heartbeat_interval.total_seconds()
+            wait = min(interval, RENEW_SECONDS) if self._holds else interval
+            self.runtime.heartbeat.next_at = self.now() + timedelta(seconds=wait)
+            await self.bell.wait(wait)
 
     async def beat(self) -> bool:
-        """One heartbeat. Returns whether anything is held."""
+        """One heartbeat. Returns whether the server has accepted it."""
         held = await anyio.to_thread.run_sync(self.spool.held)
+        self._holds = bool(held)
         running = [
             RunningCommand(command_id=command.id, attempt=command.attempt) for command in held
         ]
@@ -62,24 +69,28 @@ class HeartbeatLoop:
             reply = await self.client.heartbeat(self._heartbeat(running))
         except ServerError as fault:
             log.warning("heartbeat: %s", fault)
-            return bool(held)
+            self.runtime.heartbeat.went_wrong(self.now(), str(fault))
+            return False
+        self.runtime.heartbeat.went_well(self.now())
         for command_id in reply.cancel:
             if self.executor.cancel(command_id, Cause.CANCELLED):
                 log.info("%s: the server asks to cancel it", command_id)
         for command_id in reply.lost:
             if self.executor.cancel(command_id, Cause.LEASE_LOST):
                 log.warning("%s: the server has given it away; it is ended", command_id)
-        return bool(held)
+        return True
 
     def _heartbeat(self, running: list[RunningCommand]) -> Heartbeat:
+        agent = self.configuration.settings.agent
         return Heartbeat(
-            name=self.settings.name,
+            name=agent.name,
             status=self.status,
             version=__version__,
             hostname=self.hostname,
             scanners=self.scanners(),
-            collectors=[],
-            command_types=self.executor.command_types,
+            collectors=self.collectors(),
+            # One that does not poll takes nothing, and the server must not wait for it.
+            command_types=self.executor.command_types if agent.enable_command_polling else [],
             uptime_seconds=max(0.0, (self.now() - self.started).total_seconds()),
             total_scans=self.executor.finished,
             errors=self.executor.failed,

@@ -1,14 +1,15 @@
 """Asks the server for work, claims it and hands it over. Never stops because the server is away.
 
 A claim is remembered on disk before it is made, so that no crash forgets a command; a claim whose
-reply was lost is made again until there is an answer.
+reply was lost is made again under its name, until there is an answer. A server of the origin's
+three calls is asked and acknowledged to in single calls.
 """
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import anyio
@@ -17,16 +18,31 @@ from anyio.abc import TaskGroup
 from pydantic import JsonValue, ValidationError
 
 from rediver_agent.client import Client
+from rediver_agent.configuration import Configuration
 from rediver_agent.contract.base import parse
-from rediver_agent.contract.commands import AnyCommand, Command, UnknownCommand, parse_command
+from rediver_agent.contract.batches import Claim
+from rediver_agent.contract.commands import (
+    AnyCommand,
+    Command,
+    CommandList,
+    UnknownCommand,
+    parse_command,
+)
 from rediver_agent.contract.results import Acknowledge
-from rediver_agent.errors import DiskFull, ServerRefused, ServerUnavailable, SpoolError
+from rediver_agent.errors import (
+    DiskFull,
+    ServerError,
+    ServerRefused,
+    ServerUnavailable,
+    SpoolError,
+)
 from rediver_agent.executor import CONTROL_TYPES, Executor, Job
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.progress import ProgressSender
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
 from rediver_agent.state_dir import free_bytes
+from rediver_agent.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +50,10 @@ JITTER: Final = 0.2  # of the interval, either way
 CONTROL_LIMIT: Final = 10  # how many control commands to ask for while no slot is free
 REFUSED_SECONDS: Final = 60.0  # between polls while the server refuses the key
 INTERVAL_LIMITS: Final = (1.0, 300.0)  # what a server may ask for, in seconds
+NO_SUCH_CALL: Final = frozenset({404, 405})
+SINGLE_CALLS_FOR: Final = timedelta(minutes=10)  # before a server is asked again whether it claims
+ASK_SECONDS: Final = 10.0  # how long local work waits for the server to be asked
+UNREADABLE: Final = "unreadable"  # the type of a command whose type cannot be read
 
 
 @dataclass(slots=True)
@@ -43,7 +63,8 @@ class PollLoop:
     client: Client
     executor: Executor
     spool: Spool
-    settings: Settings
+    configuration: Configuration
+    status: Status
     tasks: TaskGroup
     bell: Doorbell
     outbox_bell: Doorbell
@@ -53,52 +74,102 @@ class PollLoop:
     _unsure: dict[str, Mapping[str, JsonValue]] = field(
         default_factory=dict[str, Mapping[str, JsonValue]]
     )
+    _single_until: datetime | None = None
+    _failures: int = 0
+    _round: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
         """Poll at once, then at every interval and whenever the bell rings."""
         while True:
-            await self.bell.wait(_jittered(await self._poll()))
+            wait = _jittered(await self._poll())
+            self.status.poll.next_at = self.now() + timedelta(seconds=wait)
+            self._round.set()
+            self._round = anyio.Event()
+            await self.bell.wait(wait)
+
+    async def ask(self) -> None:
+        """Have the server asked now, and return when it has been, or soon if it is away."""
+        done = self._round
+        self.bell.ring()
+        with anyio.move_on_after(ASK_SECONDS):
+            await done.wait()
 
     async def _poll(self) -> float:
         """One poll. Returns how many seconds to wait for the next."""
-        interval = self.settings.agent.command_poll_interval.total_seconds()
+        settings = self.configuration.settings
+        interval = settings.agent.command_poll_interval.total_seconds()
         try:
-            left = free_bytes(self.settings.state_dir)
+            await anyio.to_thread.run_sync(_check_disk, settings)
+            reply = await self._take()
         except OSError as fault:
-            log.error("nothing new is claimed: %s; is state_dir still there?", fault)
-            return interval
-        if left < self.settings.retry_queue.min_free_bytes:
-            log.error("the disk is nearly full: nothing new is claimed; free space")
-            return interval
-        free = self.executor.free_slots
-        types = None if free else CONTROL_TYPES
-        try:
-            reply = await self.client.poll(free or CONTROL_LIMIT, types)
+            return self._failed(f"nothing new is claimed: {fault}; is state_dir there?", interval)
+        except (DiskFull, SpoolError) as fault:
+            return self._failed(str(fault), interval)
         except ServerUnavailable as fault:
-            log.warning("polling: %s", fault)
-            return max(interval, fault.retry_after)
+            self._failures += 1
+            # Soon at first, for a claim whose reply was lost; the interval while it stays away.
+            soon = interval if fault.status else min(interval, 2.0 ** min(self._failures, 10))
+            return self._failed(str(fault), max(soon, fault.retry_after))
         except ServerRefused as fault:
-            log.error("polling: %s; check server.api_key and source_id", fault)
-            return max(interval, REFUSED_SECONDS)
-        for raw in (*self._unsure.values(), *reply.commands):
-            await self._take(raw)
+            problem = f"{fault}; check the key and server.source_id, or see `rediver-agent doctor`"
+            return self._failed(problem, max(interval, REFUSED_SECONDS))
+        self._failures = 0
+        self.status.poll.went_well(self.now())
         low, high = INTERVAL_LIMITS
         return min(max(reply.poll_interval_seconds or interval, low), high)
 
-    async def _take(self, raw: Mapping[str, JsonValue]) -> None:
-        try:
-            command = _understood(raw)
-        except ValidationError as fault:
-            log.error("the server sent a command without a usable id or type: %s", fault)
-            return
-        try:
-            new = await anyio.to_thread.run_sync(self.spool.claim, command.id)
-            if new or command.id in self._unsure:
-                await self._claim(command, raw)
-        except (DiskFull, SpoolError) as fault:
-            log.error("%s cannot be begun now: %s", command.id, fault)
+    def _failed(self, problem: str, wait: float) -> float:
+        log.warning("polling: %s", problem)
+        self.status.poll.went_wrong(self.now(), problem)
+        return wait
 
-    async def _claim(self, command: AnyCommand, raw: Mapping[str, JsonValue]) -> None:
+    async def _take(self) -> CommandList:
+        free = self.executor.free_slots
+        types = None if free else sorted(CONTROL_TYPES)
+        limit = free or CONTROL_LIMIT
+        if self._single_until is None or self._single_until <= self.now():
+            try:
+                return await self._claim(limit, types)
+            except ServerError as fault:
+                if fault.status not in NO_SUCH_CALL:
+                    raise
+                self._single_until = self.now() + SINGLE_CALLS_FOR
+        reply = await self.client.poll(limit, types)
+        for raw in (*self._unsure.values(), *reply.commands):
+            await self._acknowledge(raw)
+        return reply
+
+    async def _claim(self, limit: int, types: Sequence[str] | None) -> CommandList:
+        claim_id = await anyio.to_thread.run_sync(self.spool.claim_id)
+        reply = await self.client.claim(
+            Claim(
+                claim_id=claim_id,
+                limit=limit,
+                types=list(types) if types else None,
+                instance_id=self.instance_id,
+            )
+        )
+        self._single_until = None
+        if not reply.commands:
+            return reply
+        claimed: dict[str, tuple[AnyCommand, int | None]] = {}
+        for raw in reply.commands:
+            if (command := _understood(raw)) is not None:
+                claimed[command.id] = command, command.attempt
+        attempts = [(id_, attempt) for id_, (_, attempt) in claimed.items()]
+        new = await anyio.to_thread.run_sync(self.spool.begin_claimed, attempts)
+        for command_id, (command, attempt) in claimed.items():
+            if command_id in new:
+                self._begin(command, attempt)
+        return reply
+
+    async def _acknowledge(self, raw: Mapping[str, JsonValue]) -> None:
+        command = _understood(raw)
+        if command is None:
+            return
+        new = await anyio.to_thread.run_sync(self.spool.claim, command.id)
+        if not (new or command.id in self._unsure):
+            return
         claim = Acknowledge(started_at=self.now(), instance_id=self.instance_id)
         self._unsure[command.id] = raw  # until the answer is on disk; repeating a claim is safe
         try:
@@ -113,9 +184,12 @@ class PollLoop:
             return
         await anyio.to_thread.run_sync(self.spool.begin, command.id, reply.attempt)
         del self._unsure[command.id]
-        log.info("%s: %s begins (attempt %s)", command.id, command.type, reply.attempt)
+        self._begin(command, reply.attempt)
+
+    def _begin(self, command: AnyCommand, attempt: int | None) -> None:
+        log.info("%s: %s begins (attempt %s)", command.id, command.type, attempt)
         self.heartbeat_bell.ring()
-        self.tasks.start_soon(self._work, Job(command, reply.attempt), name=command.id)
+        self.tasks.start_soon(self._work, Job(command, attempt), name=command.id)
 
     async def _work(self, job: Job) -> None:
         async with anyio.create_task_group() as beside:
@@ -129,13 +203,35 @@ class PollLoop:
         self.bell.ring()
 
 
-def _understood(raw: Mapping[str, JsonValue]) -> AnyCommand:
-    """The command; one whose payload is wrong as an unknown one, so that it is answered too."""
-    try:
-        return parse_command(raw)
-    except ValidationError:
-        envelope = parse(Command, {**raw, "payload": {}})
-        return UnknownCommand(id=envelope.id, type=envelope.type, expires_at=envelope.expires_at)
+def _understood(raw: Mapping[str, JsonValue]) -> AnyCommand | None:
+    """The command; as an unknown one where it cannot be read, so that it is answered too.
+
+    None for one without a usable id, which nobody could answer.
+    """
+    for candidate in (
+        raw,
+        {**raw, "payload": {}},
+        {"id": raw.get("id"), "type": UNREADABLE, "attempt": raw.get("attempt")},
+        {"id": raw.get("id"), "type": UNREADABLE},
+    ):
+        try:
+            return parse_command(raw) if candidate is raw else _unknown(candidate)
+        except ValidationError as fault:
+            problem = fault
+    log.error("the server sent a command without a usable id: %s", problem)
+    return None
+
+
+def _unknown(raw: Mapping[str, JsonValue]) -> UnknownCommand:
+    known = parse(Command, raw)
+    return UnknownCommand(
+        id=known.id, type=known.type, expires_at=known.expires_at, attempt=known.attempt
+    )
+
+
+def _check_disk(settings: Settings) -> None:
+    if free_bytes(settings.state_dir) < settings.retry_queue.min_free_bytes:
+        raise DiskFull("the disk is nearly full: nothing new is claimed; free space")
 
 
 def _jittered(seconds: float) -> float:

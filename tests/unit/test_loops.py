@@ -7,12 +7,14 @@ import pytest
 
 from rediver_agent.agent import build_executor, utc_now
 from rediver_agent.client import Client
+from rediver_agent.configuration import Configuration
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.heartbeat import HeartbeatLoop
 from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
+from rediver_agent.status import Status
 
 
 class Heard(logging.Handler):
@@ -27,14 +29,15 @@ class Heard(logging.Handler):
 
 
 def deliver_loop(client, spool, settings, bell):
-    return DeliverLoop(client, spool, settings.retry_queue, bell, utc_now)
+    return DeliverLoop(client, spool, Configuration(settings), bell, utc_now)
 
 
 def heartbeat_loop(client, spool, settings, bell):
     return HeartbeatLoop(
-        client=client, executor=build_executor(settings, Registry({}, {}), spool), spool=spool,
-        settings=settings.agent, scanners=list, hostname="h", instance_id="i", started=utc_now(),
-        now=utc_now, bell=bell,
+        client=client, executor=build_executor(Configuration(settings), Registry({}, {}), spool),
+        spool=spool, configuration=Configuration(settings),
+        runtime=Status(utc_now(), "server-controlled"), scanners=list, collectors=list,
+        hostname="h", instance_id="i", started=utc_now(), now=utc_now, bell=bell,
     )  # fmt: skip
 
 

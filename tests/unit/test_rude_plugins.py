@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from rediver_agent.agent import build_executor, utc_now
+from rediver_agent.configuration import Configuration
 from rediver_agent.contract import Finding, HealthCheckCommand, ScanCommand
 from rediver_agent.errors import ReportUnreadable
 from rediver_agent.executor import Cause, Job
@@ -74,7 +75,7 @@ def outcomes(tmp_path, scan=report, parse=one_finding, meddle=None, **payload):
     settings = Settings(state_dir=tmp_path / "state", targets=[str(tmp_path)])
     spool = Spool(settings.state_dir, now=utc_now)
     registry = Registry({"rude": Rude(scan)}, {"rude": RudeParser(parse)})
-    executor = build_executor(settings, registry, spool)
+    executor = build_executor(Configuration(settings), registry, spool)
     command = ScanCommand(
         id="cmd_1",
         type="scan",
@@ -232,7 +233,7 @@ def test_a_probe_that_fails_hides_no_other_scanner(tmp_path, fault):
     settings = Settings(state_dir=tmp_path / "state")
     spool = Spool(settings.state_dir, now=utc_now)
     registry = Registry({"bad": Bad(report), "good": Good(report)}, {})
-    executor = build_executor(settings, registry, spool)
+    executor = build_executor(Configuration(settings), registry, spool)
     job = Job(HealthCheckCommand(id="cmd_1", type="health_check"), commanded=False)
 
     outcome = anyio.run(executor.execute, job)
@@ -256,7 +257,7 @@ def test_an_outcome_that_could_not_be_written_is_no_success(tmp_path):
     payload = {"scanner": "rude", "target": str(tmp_path)}
     job = Job(ScanCommand(id="cmd_1", type="scan", payload=payload), commanded=False)
 
-    outcome = anyio.run(build_executor(settings, registry, spool).execute, job)
+    outcome = anyio.run(build_executor(Configuration(settings), registry, spool).execute, job)
     spool.close()
 
     assert (outcome.status, outcome.metadata["reason"]) == ("failed", "agent_error")

@@ -53,6 +53,7 @@ class Trivy(Scanner[Options]):
     name = "trivy"
     program = "trivy"
     options = Options
+    exclusive_cache = True  # a second trivy gives up after a second: its cache takes one at a time
 
     async def probe(self, ctx: ScanContext) -> str:
         """The version, from `trivy --version`."""

@@ -1,0 +1,54 @@
+"""Opens files below a directory that is held open, component by component, following no link: what
+a hostile tree points to elsewhere is never read.
+"""
+
+import errno
+import os
+import stat
+from pathlib import PurePosixPath
+from typing import Final
+
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_DIRECTORY: Final = _FILE | os.O_DIRECTORY
+
+
+def open_directory(directory: int, path: str) -> int:
+    """A descriptor of a directory below `directory`. `OSError` if a link is on the way to it."""
+    return _descend(directory, _parts(path))
+
+
+def read_file(directory: int, path: str, most: int) -> bytes:
+    """A regular file's content, at most `most` bytes. `OSError` where it is more, or no file."""
+    *parents, name = _parts(path)
+    below = _descend(directory, parents)
+    try:
+        descriptor = os.open(name, _FILE, dir_fd=below)
+    finally:
+        os.close(below)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it is larger than {most >> 10} KiB")
+    return content
+
+
+def _parts(path: str) -> list[str]:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\0" in path:
+        raise OSError(errno.EINVAL, "it is no path below the directory")
+    return list(parts)
+
+
+def _descend(directory: int, parts: list[str]) -> int:
+    here = os.dup(directory)
+    try:
+        for part in parts:
+            below = os.open(part, _DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = below
+    except OSError:
+        os.close(here)
+        raise
+    return here

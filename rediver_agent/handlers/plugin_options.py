@@ -1,0 +1,41 @@
+"""A plugin's options, validated by the plugin's own model. What is wrong is a sentence."""
+
+from collections.abc import Mapping
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from rediver_agent.errors import CommandError, InvalidPayload
+from rediver_agent.interfaces import AnyCollector, AnyScanner
+from rediver_agent.registry import Registry
+from rediver_agent.settings import Settings
+
+
+def validated(plugin: AnyScanner | AnyCollector, config: Mapping[str, JsonValue]) -> BaseModel:
+    """The options of a scanner or a collector. Raises `InvalidPayload`, naming the option."""
+    try:
+        return plugin.options.model_validate(config)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            known = ", ".join(sorted(plugin.options.model_fields)) or "none"
+            sentence = f"{plugin.name} has no option {place!r} (it has: {known})"
+        elif place:
+            sentence = f"{plugin.name}'s option {place!r}: {fault['msg']}"
+        else:  # of a validator over all of them
+            sentence = f"{plugin.name}'s options: {fault['msg']}"
+        raise InvalidPayload(sentence) from error
+
+
+def collector_problem(name: str, settings: Settings, registry: Registry) -> str | None:
+    """Why a collector cannot be used; None if it can. Nothing is asked of the source itself."""
+    listed = any(section.name == name for section in settings.collectors)
+    if name in registry.collectors and not listed:
+        return "not listed in the configuration's collectors"
+    if name in registry.collectors and name not in settings.enabled_collectors():
+        return "listed with `enabled: false`"
+    try:
+        validated(registry.collector(name), settings.collector(name).config)
+    except CommandError as fault:
+        return str(fault)
+    return None

@@ -1,0 +1,60 @@
+"""Answers for a predecessor: ends its tools, reports what it had begun, and nothing of it is run
+again by itself.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import anyio.to_thread
+
+from rediver_agent import __version__, process
+from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
+from rediver_agent.errors import DiskFull, SpoolError
+from rediver_agent.spool import HeldCommand, Spool
+
+log = logging.getLogger(__name__)
+
+
+async def recover(spool: Spool, state_dir: Path, now: Callable[[], datetime]) -> None:
+    """Bring a spool and its state directory into order. Call it before anything is begun."""
+    runs = [process.RecordedRun(run.run_id, run.pid, run.create_time) for run in spool.runs()]
+    if ended := await process.end_leftovers(runs):
+        log.warning("ended %d processes that the last agent left behind", ended)
+    await anyio.to_thread.run_sync(_answer, spool, state_dir / "work", now)
+
+
+def _answer(spool: Spool, work: Path, now: Callable[[], datetime]) -> None:
+    for command in spool.held():
+        shutil.rmtree(work / command.id, ignore_errors=True)
+        if command.state != "finished":
+            try:
+                spool.finish(command.id, _outcome(command, now()), ())
+            except (DiskFull, SpoolError) as fault:  # sending what is there makes room
+                log.error("%s: %s", command.id, fault)
+    try:
+        spool.hurry()  # whatever made it wait may have been mended before the restart
+    except (DiskFull, SpoolError) as fault:
+        log.error("what waits is sent in its time: %s", fault)
+
+
+def _outcome(command: HeldCommand, now: datetime) -> CommandResult:
+    if command.state == "restarting":
+        log.info("%s: restarted", command.id)
+        return CommandResult(
+            status=ResultStatus.COMPLETED,
+            completed_at=now,
+            metadata={"restarted": True, "agent_version": __version__},
+            attempt=command.attempt,
+        )
+    log.warning("%s was begun and not finished; it is reported so", command.id)
+    return CommandResult(
+        status=ResultStatus.FAILED,
+        completed_at=now,
+        error="the agent was killed during the work; another attempt may fare better",
+        metadata={"reason": Reason.AGENT_RESTARTED.value},
+        attempt=command.attempt,
+        retryable=True,
+    )
