@@ -1,63 +1,63 @@
 """The composition root: builds an agent from its settings and runs it, one task group for all.
 
 Standalone, server-controlled and hybrid are one path: whatever brings work hands it to the same
-executor, and what is not configured is not started. Stop is not cancel: the first SIGTERM, SIGINT
-or SIGHUP drains (nothing new is begun, what runs is finished, the spool is tried once more), the
-second cancels what runs, the third ends the process.
+executor, and what is not configured is not started. How it ends is `stopping`'s part.
 """
 
 import logging
 import os
 import shutil
-import signal
 import socket
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import Enum, auto
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from rediver_agent import process
 from rediver_agent.client import Client
 from rediver_agent.configuration import Configuration
+from rediver_agent.credentials import Secrets
 from rediver_agent.errors import ConfigurationError, DiskFull, SpoolError
 from rediver_agent.executor import Cause, Executor, Handler
 from rediver_agent.handlers.cancel import CancelHandler
 from rediver_agent.handlers.collect import CollectHandler
+from rediver_agent.handlers.config_update import ConfigUpdateHandler
 from rediver_agent.handlers.health_check import HealthCheckHandler
+from rediver_agent.handlers.restart import RestartHandler, give_up_restarts
 from rediver_agent.handlers.scan import ScanHandler
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.heartbeat import HeartbeatLoop
+from rediver_agent.loops.local_schedule import LocalSchedule
 from rediver_agent.loops.poll import PollLoop
+from rediver_agent.loops.snapshot import Snapshot
+from rediver_agent.loops.view import keep_in_view, metrics_of
 from rediver_agent.masking import mask
+from rediver_agent.overlay import Overlay
 from rediver_agent.policy import Policy
 from rediver_agent.recovery import recover
 from rediver_agent.registry import Registry
+from rediver_agent.service import Service
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
+from rediver_agent.spool_recovery import open_or_set_aside
 from rediver_agent.state_dir import StateLock
 from rediver_agent.status import Mode, Status
+from rediver_agent.stopping import Ending, Stop, listen_for_signals
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 30.0  # for ending every tool, and for the last word to the server
-THIRD_SIGNAL_EXIT: Final = 3
-
-
-class Ending(Enum):
-    """Why an agent has ended."""
-
-    DRAINED = auto()
-    CANCELLED = auto()
-    RESTART = auto()
 
 
 def utc_now() -> datetime:
@@ -65,13 +65,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_spool(settings: Settings, now: Callable[[], datetime] = utc_now) -> Spool:
-    """The spool of an agent's state directory, behind the mask of its configured secrets."""
+def open_spool(
+    settings: Settings, now: Callable[[], datetime] = utc_now, secrets: Secrets | None = None
+) -> Spool:
+    """The spool of an agent's state directory, behind the mask of its secrets."""
+    known = secrets or Secrets(settings.secrets())
     return Spool(
         settings.state_dir,
         now=now,
-        mask=lambda text: mask(text, *settings.secrets()),
+        mask=lambda text: mask(text, *known()),
         max_bytes=settings.retry_queue.max_bytes,
+        for_server=bool(settings.server.base_url and settings.server.api_key),
     )
 
 
@@ -82,12 +86,15 @@ def build_executor(
     *,
     now: Callable[[], datetime] = utc_now,
     clock_skew: Callable[[], timedelta] = timedelta,
+    ci_environment: Mapping[str, str] | None = None,
 ) -> Executor:
     """The one consumer, with a handler for everything that needs no running agent."""
     settings = configuration.settings
     policy = Policy(settings.security.allowed_command_types, settings.allowed_roots())
     handlers: dict[str, Handler] = {
-        "scan": ScanHandler(registry, configuration, policy, spool, now),
+        "scan": ScanHandler(
+            registry, configuration, policy, spool, now, ci_environment=ci_environment or {}
+        ),
         "collect": CollectHandler(registry, configuration, spool, now),
     }
     executor = Executor(
@@ -132,55 +139,43 @@ def mode_of(settings: Settings) -> Mode:
 
 
 @dataclass(slots=True)
-class Stop:
-    """Whether, why and how soon an agent ends."""
-
-    ending: Ending = Ending.DRAINED
-    grace: timedelta | None = None
-    working: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-
-    def request(self, ending: Ending, grace: timedelta | None = None) -> None:
-        """Begin nothing new; end when what runs is done, or after the grace period.
-
-        Without one that is `agent.drain_seconds`. The last request counts.
-        """
-        self.ending, self.grace = ending, grace
-        self.working.cancel()
-
-
-@dataclass(slots=True)
 class Agent:
     """One agent on one state directory. `run` it once."""
 
+    overlay: Overlay
     configuration: Configuration
     registry: Registry
+    secrets: Secrets
     now: Callable[[], datetime] = utc_now
 
     async def run(self) -> Ending:
         """Run until a signal or a restart ends it. `ConfigurationError`, `SpoolError` at start."""
         settings = self.configuration.settings
-        status = Status(self.now(), mode_of(settings))
+        status = Status(self.now(), mode_of(settings), overlay_version=self.overlay.version)
         process.become_subreaper()
         async with AsyncExitStack() as stack:
             stack.enter_context(StateLock(settings.state_dir))
-            spool = open_spool(settings, self.now)
+            self.overlay.recover()
+            opened = partial(open_spool, settings, self.now, self.secrets)
+            spool, status.moved_aside = open_or_set_aside(settings, opened, self.now)
             stack.callback(spool.close)
             await recover(spool, settings.state_dir, self.now)
             client = None
             if settings.server.base_url and settings.server.api_key:
-                client = await stack.enter_async_context(Client(settings.server, now=self.now))
-            return await _Running(self, status, spool, client).run()
+                client = Client(settings.server, now=self.now, secrets=self.secrets)
+                await stack.enter_async_context(client)
+            running = _Running(self, status, spool, client)
+            stack.enter_context(metrics_of(running.snapshot))
+            return await running.run()
 
 
 class _Running:
     """What an agent consists of while it runs."""
 
     def __init__(self, agent: Agent, status: Status, spool: Spool, client: Client | None) -> None:
-        self._configuration, self._registry, self._now = (
-            agent.configuration,
-            agent.registry,
-            agent.now,
-        )
+        self._agent = agent
+        self._configuration, self._registry = agent.configuration, agent.registry
+        self._now = agent.now
         self._status, self._spool, self._client = status, spool, client
         self._stop = Stop()
         self._bell, self._outbox_bell = Doorbell(), Doorbell()
@@ -191,34 +186,36 @@ class _Running:
             self._registry,
             spool,
             now=self._now,
-            clock_skew=lambda: client.clock_skew if client else timedelta(),
+            clock_skew=self._clock_skew,
         )
-        self._executor.add_handler(
-            "health_check",
-            HealthCheckHandler(
-                self._registry,
-                self._configuration,
-                spool,
-                self._now,
-                status,
-                lambda: client.clock_skew if client else timedelta(),
-            ),
-        )
+        self._executor.on_end = self._slot_is_free
         self._configuration.on_change(self._changed)
+        self._service = Service(os.environ, os.getpid())
+        self.snapshot = Snapshot(
+            self._configuration,
+            status,
+            self._executor,
+            os.getpid(),
+            self._now,
+            lambda text: mask(text, *agent.secrets()),
+        )
 
     async def run(self) -> Ending:
         """Until it is stopped and everything is over."""
         deliver = self._deliver(self._client) if self._client else None
         heartbeat = self._heartbeat(self._client) if self._client else None
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._listen_for_signals)
+            tasks.start_soon(listen_for_signals, self._stop, self._executor)
+            tasks.start_soon(keep_in_view, self.snapshot, self._spool, self._service)
             if deliver and heartbeat:
                 await heartbeat.beat()  # before the first poll: the server routes by what it says
                 tasks.start_soon(heartbeat.run)
                 tasks.start_soon(deliver.run)
             with self._stop.working:
-                await self._work(tasks)
+                await self._work(tasks, heartbeat)
             self._status.draining = True
+            if self._stop.ending is not Ending.RESTART:
+                self._service.stopping()
             if heartbeat:
                 heartbeat.status = "draining"
                 heartbeat.bell.ring()
@@ -228,27 +225,90 @@ class _Running:
             tasks.cancel_scope.cancel()
         return self._stop.ending
 
-    async def _work(self, tasks: TaskGroup) -> None:
+    async def _work(self, tasks: TaskGroup, heartbeat: HeartbeatLoop | None) -> None:
         """Everything that begins work. What is begun runs in `tasks`, and outlives this."""
+        settings = self._configuration.settings
+        self._add_handlers(heartbeat)
         async with anyio.create_task_group() as producers:
-            if self._client and self._configuration.settings.agent.enable_command_polling:
-                producers.start_soon(self._poll(self._client, tasks).run)
+            ask_server_first: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
+            if self._client and settings.agent.enable_command_polling:
+                poll = self._poll(self._client, tasks)
+                ask_server_first = poll.ask
+                producers.start_soon(poll.run)
+                if settings.server.websocket:
+                    self._be_woken(self._client, producers)
+            if self._status.mode != "server-controlled":
+                producers.start_soon(self._local_schedule(tasks, ask_server_first).run)
+            self._service.ready()
+
+    def _add_handlers(self, heartbeat: HeartbeatLoop | None) -> None:
+        """For what only an agent that runs can do."""
+        health_check = HealthCheckHandler(
+            self._registry,
+            self._configuration,
+            self._spool,
+            self._now,
+            self._status,
+            self._clock_skew,
+        )
+        self._executor.add_handler("health_check", health_check)
+        if heartbeat is not None:
+            update = ConfigUpdateHandler(self._agent.overlay, self._configuration, heartbeat.beat)
+            self._executor.add_handler("config_update", update)
+            restart = RestartHandler(self._spool, partial(self._stop.request, Ending.RESTART))
+            self._executor.add_handler("restart", restart)
+
+    def _be_woken(self, client: Client, producers: TaskGroup) -> None:
+        if find_spec("wsproto") is None:
+            log.info(
+                "not woken by the server, work waits for the next poll: install "
+                "rediver-agent[websocket], or set server.websocket: false"
+            )
+            return
+        # An agent without the extra does not have the library.
+        loop = import_module("rediver_agent.loops.notify").NotifyLoop(
+            client,
+            self._bell,
+            partial(self._executor.cancel, cause=Cause.CANCELLED),
+            self._status,
+        )
+        producers.start_soon(loop.run)
+
+    def _local_schedule(
+        self, tasks: TaskGroup, ask_server_first: Callable[[], Awaitable[None]]
+    ) -> LocalSchedule:
+        return LocalSchedule(
+            configuration=self._configuration,
+            registry=self._registry,
+            executor=self._executor,
+            spool=self._spool,
+            tasks=tasks,
+            now=self._now,
+            status=self._status,
+            bell=self._local_bell,
+            outbox_bell=self._outbox_bell,
+            ask_server_first=ask_server_first,
+            scanners=partial(self._named, usable_scanners),
+        )
+
+    def _named(self, usable: Callable[[Settings, Registry], list[str]]) -> list[str]:
+        return usable(self._configuration.settings, self._registry)
+
+    def _clock_skew(self) -> timedelta:
+        return self._client.clock_skew if self._client else timedelta()
 
     def _deliver(self, client: Client) -> DeliverLoop:
         return DeliverLoop(client, self._spool, self._configuration, self._outbox_bell, self._now)
 
     def _heartbeat(self, client: Client) -> HeartbeatLoop:
-        def named(usable: Callable[[Settings, Registry], list[str]]) -> list[str]:
-            return usable(self._configuration.settings, self._registry)
-
         return HeartbeatLoop(
             client=client,
             executor=self._executor,
             spool=self._spool,
             configuration=self._configuration,
             runtime=self._status,
-            scanners=partial(named, usable_scanners),
-            collectors=partial(named, usable_collectors),
+            scanners=partial(self._named, usable_scanners),
+            collectors=partial(self._named, usable_collectors),
             hostname=socket.gethostname(),
             instance_id=self._instance_id,
             started=self._status.started_at,
@@ -271,15 +331,23 @@ class _Running:
             now=self._now,
         )
 
+    def _slot_is_free(self) -> None:
+        for bell in (self._bell, self._local_bell):
+            bell.ring()
+
     def _changed(self, settings: Settings) -> None:
         """Other settings are in force: whoever waits looks at them now."""
+        self._agent.secrets.learn(settings.secrets())
+        self._status.overlay_version = self._agent.overlay.version
         self._executor.resize(settings.agent.max_concurrent)
         for bell in (self._bell, self._heartbeat_bell, self._local_bell, self._outbox_bell):
             bell.ring()
 
     async def _drain(self) -> None:
         settings = self._configuration.settings
-        grace = self._stop.grace or timedelta(seconds=settings.agent.drain_seconds)
+        grace = self._stop.grace
+        if grace is None:
+            grace = timedelta(seconds=settings.agent.drain_seconds)
         with anyio.move_on_after(grace.total_seconds()):
             await self._executor.wait_idle()
         self._executor.cancel_all(Cause.STOPPING)
@@ -290,6 +358,8 @@ class _Running:
         """Try every waiting row once more and say goodbye; what stays is sent by the next start."""
         with anyio.move_on_after(STOP_SECONDS):
             try:
+                if self._stop.ending is not Ending.RESTART:
+                    await anyio.to_thread.run_sync(give_up_restarts, self._spool, self._now())
                 await anyio.to_thread.run_sync(self._spool.hurry)
                 await deliver.drain()
                 heartbeat.status = "stopped"
@@ -299,15 +369,3 @@ class _Running:
                 return
         if waiting := len(await anyio.to_thread.run_sync(self._spool.entries)):
             log.warning("%d rows wait in the spool for the next start", waiting)
-
-    async def _listen_for_signals(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-            await anext(signals)
-            log.info("draining: what runs is finished; a second signal cancels it")
-            self._stop.request(Ending.DRAINED)
-            await anext(signals)
-            log.warning("cancelling what runs; a third signal ends the agent at once")
-            self._stop.ending = Ending.CANCELLED
-            self._executor.cancel_all(Cause.STOPPING)
-            await anext(signals)
-            os._exit(THIRD_SIGNAL_EXIT)  # the supervisors end their tools when we are gone

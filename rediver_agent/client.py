@@ -1,4 +1,5 @@
-"""The server, one method a call, contract models in and out. The only importer of httpx.
+"""The server, one method a call, contract models in and out. Only this and `network` import
+httpx.
 
 What may fare better later is `ServerUnavailable`: network faults, 408, 425, 429, 5xx, any answer
 that is not the server's own (a proxy's page). What the server refuses is `ServerRefused`. Redirects
@@ -7,13 +8,12 @@ are not followed. Nothing is retried here but the claim, whose lost reply would 
 
 import gzip
 import json
-import ssl
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
@@ -21,6 +21,7 @@ import httpx
 from pydantic import BaseModel
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
 from tenacity.wait import wait_random_exponential
+from typing_extensions import override
 
 from rediver_agent import __version__
 from rediver_agent.contract import routes
@@ -37,7 +38,16 @@ from rediver_agent.contract.results import (
     ProgressReply,
     ResultReply,
 )
+from rediver_agent.contract.sources import Enroll, SourceCreated
+from rediver_agent.credentials import ApiKey, Secrets
 from rediver_agent.errors import ConfigurationError, ServerRefused, ServerUnavailable
+from rediver_agent.network import (
+    FAULTS,
+    PROXY_WANTS_A_KEY,
+    proxy_refused,
+    trusted,
+    unreachable,
+)
 from rediver_agent.settings import ServerSection
 
 CONNECT_SECONDS: Final = 5.0
@@ -45,17 +55,45 @@ MAX_RETRY_AFTER: Final = 3600.0  # no proxy silences an agent for longer
 RETRYABLE: Final = frozenset({408, 425, 429})
 GZIP_FROM_BYTES: Final = 1024
 SWITCHING: Final = 101
-PROXY_WANTS_A_KEY: Final = 407
 # Full jitter, 1 s ... 60 s (DESIGN section 4).
 _BACKOFF: Final = wait_random_exponential(multiplier=1, max=60)
 
 Reply = TypeVar("Reply", bound=BaseModel)
 
 
+class _Bearer(httpx.Auth):
+    """The key of the moment, on every request: a rotated one is used from the next call on."""
+
+    def __init__(self, key: ApiKey) -> None:
+        self._key = key
+
+    @override
+    async def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        key = await anyio.to_thread.run_sync(self._key.current)
+        request.headers[routes.AUTHORIZATION] = f"Bearer {key}"
+        yield request
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """What a server says of itself in any answer: its contract's version and its clock."""
+
+    contract: str | None
+    clock_skew: timedelta | None
+
+
 class Client:
     """One agent's connection to its server. Use it as `async with`."""
 
-    def __init__(self, server: ServerSection, *, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        server: ServerSection,
+        *,
+        now: Callable[[], datetime],
+        secrets: Secrets | None = None,
+    ) -> None:
         if not server.base_url or not server.api_key:
             raise ConfigurationError("a server needs server.base_url and server.api_key; set both")
         self._now = now
@@ -63,7 +101,6 @@ class Client:
         self.clock_skew = timedelta()
         """The server's clock less ours, by its last heartbeat reply."""
         headers = {
-            routes.AUTHORIZATION: f"Bearer {server.api_key.get_secret_value()}",
             routes.CONTRACT_HEADER: CONTRACT_VERSION,
             "User-Agent": f"rediver-agent/{__version__}",
             "Accept": "application/json",
@@ -73,8 +110,9 @@ class Client:
         self._http = httpx.AsyncClient(
             base_url=server.base_url,
             headers=headers,
+            auth=_Bearer(ApiKey(server, secrets)),
             timeout=httpx.Timeout(server.timeout.total_seconds(), connect=CONNECT_SECONDS),
-            verify=_tls(server),
+            verify=trusted(server),
         )
 
     async def __aenter__(self) -> "Client":
@@ -137,6 +175,13 @@ class Client:
         request["headers"] = {**request["headers"], "Content-Encoding": "gzip"}
         return await self._call("POST", routes.INGEST_FINDINGS, IngestReply, **request)
 
+    async def enroll(self, wanted: Enroll, idempotency_key: str) -> SourceCreated:
+        """Make this agent a source. Its key is the enrollment token; repeats make no second one."""
+        named = {routes.IDEMPOTENCY_KEY: idempotency_key}
+        return await self._call(
+            "POST", routes.ENROLL, SourceCreated, json=dump(wanted), headers=named
+        )
+
     async def heartbeat(self, heartbeat: Heartbeat) -> HeartbeatReply:
         """Say what this agent is able to do and what it holds."""
         reply = await self._call("POST", routes.HEARTBEAT, HeartbeatReply, json=dump(heartbeat))
@@ -155,54 +200,41 @@ class Client:
                     await response.aread()
                     _raise_for_status(response, self._now())
                     raise ServerUnavailable(
-                        f"what answers at {response.request.url} speaks no WebSocket",
+                        f"the answer {response.status_code} of {path} opens no WebSocket",
                         status=response.status_code,
                     )
                 yield response
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
-            raise _unreachable(self._http.base_url, fault) from fault
+        except FAULTS as fault:
+            raise unreachable(self._http.base_url, fault) from fault
+
+    async def greet(self) -> Greeting:
+        """Ask what there is to do and take nothing: whether the server opens for this key."""
+        response = await self._request("GET", routes.COMMANDS, params={"limit": 1})
+        _document(response, CommandList)
+        moment = _moment(response.headers.get("Date", ""))
+        return Greeting(
+            response.headers.get(routes.CONTRACT_HEADER), moment - self._now() if moment else None
+        )
 
     async def _call(self, method: str, path: str, model: type[Reply], **request: Any) -> Reply:
+        return _document(await self._request(method, path, **request), model)
+
+    async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
             response = await self._http.request(method, path, **request)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as fault:
-            raise _unreachable(self._http.base_url, fault) from fault
+        except FAULTS as fault:
+            raise unreachable(self._http.base_url, fault) from fault
         _raise_for_status(response, self._now())
-        try:
-            return parse(model, response.json() if response.content else {})
-        except (ValueError, RecursionError) as fault:  # pydantic's errors are ValueErrors
-            raise ServerUnavailable(
-                f"{response.request.url} did not answer as a Rediver server does"
-            ) from fault
+        return response
 
 
-def _unreachable(url: httpx.URL, fault: Exception) -> ServerUnavailable:
-    """Why there was no answer, and what to do where that is known."""
-    causes = list(_causes(fault))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            why = cause.verify_message.rstrip(".")
-            return ServerUnavailable(
-                f"{url} cannot be trusted: {why}; name the authority's certificate in "
-                "server.ca_file, or the host as its certificate does in server.base_url"
-            )
-    if isinstance(fault, httpx.ProxyError):
-        return _proxy_refused(url, str(fault))
-    why = next((text for cause in causes if (text := str(cause))), type(fault).__name__)
-    return ServerUnavailable(f"{url} cannot be reached: {why}")
-
-
-def _proxy_refused(url: httpx.URL, answer: str) -> ServerUnavailable:
-    step = "see HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
-    if answer.startswith("407"):
-        step = "write its user and password into HTTPS_PROXY: http://user:password@proxy:3128"
-    return ServerUnavailable(f"the proxy does not connect to {url}: {answer}; {step}")
-
-
-def _causes(fault: BaseException | None) -> Iterator[BaseException]:
-    while fault is not None:
-        yield fault
-        fault = fault.__cause__ or fault.__context__
+def _document(response: httpx.Response, model: type[Reply]) -> Reply:
+    try:
+        return parse(model, response.json() if response.content else {})
+    except (ValueError, RecursionError) as fault:  # pydantic's errors are ValueErrors
+        raise ServerUnavailable(
+            f"{response.request.url} did not answer as a Rediver server does"
+        ) from fault
 
 
 def _json_text(content: bytes) -> dict[str, Any]:
@@ -214,7 +246,7 @@ def _raise_for_status(response: httpx.Response, now: datetime) -> None:
     if response.is_success:
         return
     if status == PROXY_WANTS_A_KEY:
-        raise _proxy_refused(response.request.url, f"407 {response.reason_phrase}")
+        raise proxy_refused(response.request.url, f"407 {response.reason_phrase}")
     where = f"{response.request.method} {response.request.url.path}"
     if status in RETRYABLE or status >= 500:
         wait = _retry_after(response.headers.get(routes.RETRY_AFTER, ""), now)
@@ -235,44 +267,21 @@ def _retry_after(value: str, now: datetime) -> float:
     """Seconds, or a date (RFC 9110 section 10.2.3), an hour at most. What is neither is none."""
     if value.isascii() and value.isdigit():
         return min(float(value), MAX_RETRY_AFTER)
+    if (moment := _moment(value)) is None:
+        return 0.0
+    return min(max(0.0, (moment - now).total_seconds()), MAX_RETRY_AFTER)
+
+
+def _moment(value: str) -> datetime | None:
+    """A date of HTTP; None for what is none."""
     try:
         moment = parsedate_to_datetime(value)
     except ValueError:
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), MAX_RETRY_AFTER)
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _wait(state: RetryCallState) -> float:
     fault = state.outcome.exception() if state.outcome else None
     floor = fault.retry_after if isinstance(fault, ServerUnavailable) else 0.0
     return max(floor, _BACKOFF(state))
-
-
-def _tls(server: ServerSection) -> ssl.SSLContext | bool:
-    """What to trust. Plain http needs none, and loading it costs an idle agent memory."""
-    if urlsplit(server.base_url or "").scheme != "https":
-        return False
-    if not server.ca_file and not server.client_cert:
-        return True
-    try:
-        if server.ca_file:
-            context = ssl.create_default_context(cafile=server.ca_file)
-        else:
-            context = httpx.create_ssl_context()  # the public authorities, or SSL_CERT_FILE
-        if server.client_cert:
-            context.load_cert_chain(server.client_cert, server.client_key, _no_password)
-    except (OSError, ssl.SSLError) as fault:
-        raise ConfigurationError(
-            f"server.ca_file, client_cert or client_key cannot be used: {fault}"
-        ) from fault
-    return context
-
-
-def _no_password() -> str:
-    """Instead of OpenSSL's own question on the terminal, which would hold an agent for ever."""
-    raise ConfigurationError(
-        "the key of server.client_cert is encrypted; write it without a password into a file that "
-        "only the agent can read, and name that in server.client_key"
-    )

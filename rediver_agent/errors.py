@@ -11,7 +11,7 @@ RediverError
     ├── TypeNotAllowed · TargetNotAllowed · CommandExpired · InvalidPayload
     ├── UnknownScanner · UnknownCollector
     ├── ToolMissing · ToolError · ToolTimeout
-    ├── ReportUnreadable
+    ├── ReportUnreadable · SuppressionsUnreadable
     └── PluginError · DiskFull
 """
 
@@ -124,6 +124,12 @@ class ReportUnreadable(CommandError):
     """A report is missing, empty, cut off or not of its format."""
 
     reason = Reason.REPORT_UNREADABLE
+
+
+class SuppressionsUnreadable(CommandError):
+    """The scanned directory's own file says something that is not understood."""
+
+    reason = Reason.CONFIG_REJECTED
 
 
 class PluginError(CommandError):

@@ -9,6 +9,7 @@ raises ends the agent.
 import logging
 import math
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ from rediver_agent.errors import (
     SpoolError,
     TypeNotAllowed,
 )
+from rediver_agent.log import current_command
 from rediver_agent.policy import Policy
 from rediver_agent.process import Ended
 from rediver_agent.spool import Spool
@@ -134,6 +136,10 @@ class Executor:
         self._idle = anyio.Event()
         self.finished = 0
         self.failed = 0
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+        """How many of each type ended how."""
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when a job is over and its slot is free."""
 
     def add_handler(self, type_name: str, handler: Handler) -> None:
         """Take commands of this type, too."""
@@ -196,6 +202,7 @@ class Executor:
         self._jobs[job.id] = job
         job.scope = anyio.CancelScope()
         job.started_at = started = self._now()
+        named = current_command.set(job.id)
         outcome = _never_ran()
         try:
             with job.scope:
@@ -209,12 +216,20 @@ class Executor:
         finally:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + WRITE_SECONDS):
                 outcome = await self._write(job, outcome, started)
-            self.finished += 1
-            self.failed += outcome.status is ResultStatus.FAILED
+            self._count(job, outcome)
+            current_command.reset(named)
             del self._jobs[job.id]
             if not self._jobs:
                 self._idle.set()
+            self.on_end()
         return outcome
+
+    def _count(self, job: Job, outcome: Outcome) -> None:
+        self.finished += 1
+        self.failed += outcome.status is ResultStatus.FAILED
+        # What a server calls its commands is not ours to remember without end.
+        known = job.command.type if job.command.type in self._handlers else "unknown"
+        self.outcomes[known, outcome.status.value] += 1
 
     async def _attempt(self, job: Job) -> Outcome:
         try:

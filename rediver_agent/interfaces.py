@@ -207,13 +207,21 @@ class Collector(ABC, Generic[Options]):
     options: type[Options]
     from_command: ClassVar[frozenset[str]] = frozenset()
     """Options that a command may set."""
+    choose_assets: ClassVar[frozenset[str]] = frozenset()
+    """Options that only choose which assets are fetched, such as a list of repositories. What is
+    looked for in each is the same, so that a collection of one may resolve what all have found."""
 
     @abstractmethod
     def collect(self, ctx: CollectContext, options: Options) -> AsyncIterator[CollectEvent]:
         """Everything that is there now: an async generator. The first event is an `Asset`.
 
-        A `Notice` of level `error` says that not everything of this asset could be fetched. What
-        is not there at all is an error raised: `ToolError` with a sentence that says what to do.
+        Each asset comes once, with all of its findings after it, and comes even if nothing is found
+        in it: what a whole report leaves out counts as mended. So everything is said each time, and
+        where not everything was looked at (a missing right, a filter by date) a `Notice` says so:
+        `warning`, or `error` if it should have been. What is not there at all is an error raised:
+        `ToolError` with a sentence that says what to do. Assets before it are kept.
+
+        It shares the agent's event loop: what blocks belongs into `anyio.to_thread`.
         """
 
 

@@ -34,6 +34,9 @@ def _answer(spool: Spool, work: Path, now: Callable[[], datetime]) -> None:
                 spool.finish(command.id, _outcome(command, now()), ())
             except (DiskFull, SpoolError) as fault:  # sending what is there makes room
                 log.error("%s: %s", command.id, fault)
+    for run_id in spool.fail_unfinished_local():
+        log.warning("%s was begun and not finished; it is kept as failed", run_id)
+        shutil.rmtree(work / run_id, ignore_errors=True)
     try:
         spool.hurry()  # whatever made it wait may have been mended before the restart
     except (DiskFull, SpoolError) as fault:

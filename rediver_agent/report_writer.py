@@ -1,7 +1,8 @@
 """From a report on disk to findings in the spool, in bounded memory, off the event loop.
 
 Every finding passes here on its way out: its path is made relative, its severity compared with the
-threshold, a missing snippet quoted from the source (never for secrets), its fingerprint set.
+threshold, a missing snippet quoted from the source (never for secrets), its fingerprint set, and
+what the scanned repository's people accept is marked so.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from rediver_agent.fingerprint import Fingerprinter
 from rediver_agent.interfaces import Notice, ParseEvent, ToolInfo
 from rediver_agent.source_lines import SourceLines
 from rediver_agent.spool import Spool
+from rediver_agent.suppressions import Suppressions
 
 MAX_NOTICES: Final = 20  # kept of each level; all are counted
 MAX_NOTICE: Final = 2000  # characters of one; a tool may quote a whole file
@@ -46,7 +48,7 @@ class Summary:
 
     @property
     def findings(self) -> int:
-        """Findings that count: those that their source suppresses do not."""
+        """Findings that count: those that are suppressed do not."""
         return self.by_severity.total()
 
     @property
@@ -79,6 +81,7 @@ class ReportWriter:
     command_id: str
     threshold: Severity | None = None
     source: SourceLines | None = None
+    suppressions: Suppressions | None = None
     summary: Summary = field(default_factory=Summary)
     _fingerprints: Fingerprinter = field(default_factory=Fingerprinter)
     _part: list[Finding] = field(default_factory=list[Finding])
@@ -130,7 +133,11 @@ class ReportWriter:
         # The report has one asset; a name that a foreign report used would point nowhere.
         new = {"location": self._quoted(finding), "asset_ref": None}
         finding = finding.model_copy(update=new)
-        return finding.model_copy(update={"fingerprint": self._fingerprints.fingerprint(finding)})
+        fingerprint = self._fingerprints.fingerprint(finding)
+        finding = finding.model_copy(update={"fingerprint": fingerprint})
+        if self.suppressions is None:
+            return finding
+        return finding.model_copy(update={"suppression": self.suppressions.of(finding)})
 
     def _quoted(self, finding: Finding) -> Location | None:
         location = finding.location

@@ -27,6 +27,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rediver_agent.contract.commands import CommandType
+from rediver_agent.cron import Cron
 from rediver_agent.durations import Duration, Interval
 
 LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -84,7 +85,7 @@ class AgentSection(Section):
     scan_interval: Interval = Field(
         default=timedelta(hours=1), description="between two local scans of `targets`"
     )
-    scan_cron: str | None = Field(
+    scan_cron: Cron | None = Field(
         default=None,
         description="when to scan `targets`, instead of every scan_interval: five cron fields, UTC",
     )

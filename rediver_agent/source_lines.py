@@ -4,15 +4,13 @@ Files are opened below the target's own descriptor, component by component, and 
 followed: a report cannot make the agent quote a file that lies elsewhere.
 """
 
-import os
-import stat
-from pathlib import PurePosixPath
 from typing import Final
+
+from rediver_agent.below import read_file
 
 MAX_FILE_BYTES: Final = 5 << 20  # larger files are data, not source
 MAX_LINES: Final = 20
 MAX_CHARACTERS: Final = 2000
-_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class SourceLines:
@@ -31,29 +29,9 @@ class SourceLines:
         return "\n".join(self._lines[first - 1 : end])[:MAX_CHARACTERS] or None
 
     def _read(self, path: str) -> list[str]:
-        parts = PurePosixPath(path).parts
-        if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-            return []
         try:
-            descriptor = self._open(parts)
+            text = read_file(self._target, path, MAX_FILE_BYTES).decode("utf-8", "replace")
         except OSError:
             return []
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_FILE_BYTES:
-            os.close(descriptor)
-            return []
-        with os.fdopen(descriptor, "rb") as file:
-            text = file.read(MAX_FILE_BYTES).decode("utf-8", "replace").replace("\0", "\ufffd")
         # Not splitlines(): a form feed ends no line for the tools that number them.
-        return text.replace("\r\n", "\n").split("\n")
-
-    def _open(self, parts: tuple[str, ...]) -> int:
-        directory = os.dup(self._target)
-        try:
-            for part in parts[:-1]:
-                below = os.open(part, _FLAGS | os.O_DIRECTORY, dir_fd=directory)
-                os.close(directory)
-                directory = below
-            return os.open(parts[-1], _FLAGS, dir_fd=directory)
-        finally:
-            os.close(directory)
+        return text.replace("\0", "\ufffd").replace("\r\n", "\n").split("\n")

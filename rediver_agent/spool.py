@@ -2,7 +2,8 @@
 
 A row leaves only after the server has said yes, so a crash may send twice but never loses. A
 command's findings go before its result. What the server refuses for good is parked with its reason,
-and a result whose findings were refused says so. Nothing here talks to a server.
+and a result whose findings were refused says so. Reports of local runs stay for their operator.
+Nothing here talks to a server.
 
 Methods block (SQLite, `synchronous=FULL`) and may be called from any thread.
 """
@@ -23,18 +24,21 @@ from rediver_agent.contract.base import dump
 from rediver_agent.contract.batches import MAX_BATCH
 from rediver_agent.contract.findings import MAX_FINDINGS_A_PART, Finding, Report
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
+from rediver_agent.errors import DiskFull, SpoolError
+from rediver_agent.local_reports import LocalReports, LocalRun, LocalWork
 from rediver_agent.spool_commands import CommandLedger, HeldCommand, RecordedRun
-from rediver_agent.spool_database import SpoolDatabase
+from rediver_agent.spool_database import FULL, PAGE, SpoolDatabase
 
-__all__ = ["Entry", "HeldCommand", "RecordedRun", "Spool"]
+__all__ = ["Entry", "HeldCommand", "LocalRun", "LocalWork", "RecordedRun", "Spool"]
 
 MAX_PART_BYTES: Final = 4 << 20  # the server's body cap is 10 MB, the report's header comes on top
 _FINDINGS: Final = TypeAdapter(list[Finding])
+_ABANDONED: Final = timedelta(days=2)  # no command lasts longer: a report that is open was left
 _LONGEST_WAIT: Final = 7200.0  # seconds; a row due later than that only looks so: the clock was set
 # NUL in JSON: the escape, where its backslash is not itself escaped.
 _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 # A row that may be sent: findings before the result of their command.
-_SENDABLE: Final = """FROM outbox AS o WHERE NOT parked AND ready
+_SENDABLE: Final = """FROM outbox AS o WHERE parked = 0 AND ready = 1
     AND (kind = 'findings' OR NOT EXISTS (SELECT 1 FROM outbox AS f
          WHERE f.command_id = o.command_id AND f.kind = 'findings'
                AND f.holds_result AND NOT f.parked))"""
@@ -57,7 +61,7 @@ class Entry:
     created_at: float
 
 
-class Spool(CommandLedger):
+class Spool(CommandLedger, LocalReports):
     """The spool of one state directory. Several processes may open it at once."""
 
     def __init__(
@@ -67,8 +71,11 @@ class Spool(CommandLedger):
         now: Callable[[], datetime],
         mask: Callable[[str], str] = str,
         max_bytes: int = 1 << 30,
+        for_server: bool = True,
     ) -> None:
-        super().__init__(SpoolDatabase(directory, max_bytes), now)
+        database = SpoolDatabase(directory, max_bytes)
+        CommandLedger.__init__(self, database, now)
+        LocalReports.__init__(self, database, now, for_server=for_server)
         self._mask = mask
 
     def close(self) -> None:
@@ -85,19 +92,18 @@ class Spool(CommandLedger):
         `result` is None for what no server asked for. One transaction.
         """
         with self._database.transaction() as db:
-            self._drop_other_reports(db, command_id, [report.metadata.id for report in reports])
-            for report in reports:
-                self._release(db, report)
+            self._settle_reports(db, command_id, reports)
             if result is None:
                 db.execute("DELETE FROM commands WHERE id = ?", (command_id,))
             else:
                 self._insert(db, "result", command_id, body=self._text(dump(result)), ready=1)
                 db.execute("UPDATE commands SET state = 'finished' WHERE id = ?", (command_id,))
-            db.execute("DELETE FROM runs WHERE command_id = ?", (command_id,))
 
     def finish_local(self, run_id: str, result: CommandResult, reports: Sequence[Report]) -> None:
-        """Write the outcome of what no server asked for."""
-        self.finish(run_id, None, reports)
+        """Write the outcome of what no server asked for, likewise; it stays with its reports."""
+        with self._database.transaction() as db:
+            self._settle_reports(db, run_id, reports)
+            self._end_run(db, run_id, result, self._text(dump(result)))
 
     # -- reports: in parts, held back until the outcome is known -------------------------------
 
@@ -113,11 +119,19 @@ class Spool(CommandLedger):
                 self._add_part(db, report_id, command_id, self._clean(body))
 
     def findings(self, report_id: str) -> Iterator[Finding]:
-        """The findings of a report that is still here, in order, a part at a time."""
-        part = 0
-        while (row := self._part(report_id, part)) is not None:
-            yield from _FINDINGS.validate_json(row["body"])
-            part += 1
+        """The findings of a report that is still here, in order, a part at a time.
+
+        Raises `SpoolError` if it goes meanwhile: what is cut off must not look whole.
+        """
+        with self._database.reading() as db:
+            row = db.execute("SELECT parts FROM reports WHERE id = ?", (report_id,)).fetchone()
+        for part in range(row["parts"] if row else 0):
+            body = self._part(report_id, part)
+            if body is None:
+                raise SpoolError(
+                    f"the report {report_id} has just been removed, here or by sending"
+                )
+            yield from _FINDINGS.validate_json(body)
 
     # -- delivery ------------------------------------------------------------------------------
 
@@ -153,8 +167,14 @@ class Spool(CommandLedger):
             return db.execute(f"SELECT min(next_try_at) {_SENDABLE}").fetchone()[0]
 
     def delivered(self, entry: Entry) -> None:
-        """The server has it: the row goes, and with a result all that was kept for its command."""
+        """The server has it: the row goes, and with a result all that was kept for its command.
+
+        A part of a local report waits no longer, and stays.
+        """
         with self._database.transaction() as db:
+            if self._is_local(db, entry.command_id):
+                self._keep_part(db, entry.seq)
+                return
             db.execute("DELETE FROM outbox WHERE seq = ?", (entry.seq,))
             if entry.kind == "result":
                 db.execute("DELETE FROM commands WHERE id = ?", (entry.command_id,))
@@ -194,11 +214,11 @@ class Spool(CommandLedger):
     # -- what an operator sees and does ---------------------------------------------------------
 
     def entries(self) -> list[Entry]:
-        """Everything that waits or is parked, oldest first."""
+        """Everything that waits for a server or is parked, oldest first."""
+        query = "SELECT * FROM outbox WHERE ready AND (? OR NOT EXISTS (SELECT 1 FROM local_runs "
         with self._database.reading() as db:
-            return [
-                _entry(row) for row in db.execute("SELECT * FROM outbox WHERE ready ORDER BY seq")
-            ]
+            rows = db.execute(f"{query} WHERE id = command_id)) ORDER BY seq", (self.for_server,))
+            return [_entry(row) for row in rows]
 
     def retry(self) -> int:
         """Make everything due now, parked rows too. Returns how many rows."""
@@ -213,16 +233,28 @@ class Spool(CommandLedger):
     def drop(self, seq: int) -> bool:
         """Give up a parked row. False if there is no such parked row."""
         with self._database.transaction() as db:
-            return db.execute("DELETE FROM outbox WHERE seq = ? AND parked", (seq,)).rowcount == 1
+            query = "SELECT command_id FROM outbox WHERE seq = ? AND parked"
+            row = db.execute(query, (seq,)).fetchone()
+            if row is None:
+                return False
+            if self._is_local(db, row["command_id"]):
+                self._give_up_part(db, seq, row["command_id"])
+            else:
+                db.execute("DELETE FROM outbox WHERE seq = ?", (seq,))
+            return True
 
     def prune(self, max_age: timedelta) -> int:
         """Give up what has waited longer than `max_age` and was tried. Returns how many rows.
 
-        A result whose findings are given up is now a failure, never a clean one.
+        A result whose findings are given up is now a failure, never a clean one. Local runs of
+        that age go too, and what a one-shot command had written when it was killed.
         """
         before = (self._now() - max_age).timestamp()
         # What was never tried may only look old, because the clock was set.
-        old = "FROM outbox WHERE ready AND attempts AND created_at < ?"
+        old = (
+            "FROM outbox WHERE ready AND attempts AND created_at < ? "
+            "AND NOT EXISTS (SELECT 1 FROM local_runs WHERE id = command_id)"
+        )
         with self._database.transaction() as db:
             query = (
                 f"SELECT DISTINCT command_id {old} AND kind = 'findings' AND command_id NOT NULL"
@@ -230,6 +262,8 @@ class Spool(CommandLedger):
             for (command_id,) in db.execute(query, (before,)).fetchall():
                 self._fail_result(db, command_id, "they could not be delivered in time")
             dropped = db.execute(f"DELETE {old}", (before,)).rowcount
+            dropped += self._prune_local(db, before)
+            self._drop_abandoned(db, (self._now() - max(max_age, _ABANDONED)).timestamp())
             db.execute(
                 "DELETE FROM commands WHERE state = 'finished' AND NOT EXISTS (SELECT 1 "
                 "FROM outbox WHERE command_id = commands.id AND kind = 'result')"
@@ -265,6 +299,8 @@ class Spool(CommandLedger):
     def _add_part(
         self, db: sqlite3.Connection, report_id: str, command_id: str | None, body: str
     ) -> None:
+        if not self._make_room(db, len(body)) and len(body) > PAGE:
+            raise DiskFull(FULL)
         (part,) = db.execute(
             "UPDATE reports SET parts = parts + 1 WHERE id = ? RETURNING parts - 1", (report_id,)
         ).fetchone()
@@ -282,21 +318,38 @@ class Spool(CommandLedger):
         db.execute("UPDATE reports SET header = ? WHERE id = ?", (self._text(header), report_id))
         db.execute("UPDATE outbox SET ready = 1 WHERE report_id = ?", (report_id,))
 
-    def _drop_other_reports(
-        self, db: sqlite3.Connection, command_id: str, keep: Sequence[str]
+    def _settle_reports(
+        self, db: sqlite3.Connection, command_id: str, reports: Sequence[Report]
     ) -> None:
-        for row in db.execute(
-            "SELECT id FROM reports WHERE command_id = ?", (command_id,)
-        ).fetchall():
+        """Let these reports go; what else the command had written, and its tools, are history."""
+        keep = [report.metadata.id for report in reports]
+        query = "SELECT id FROM reports WHERE command_id = ?"
+        for row in db.execute(query, (command_id,)).fetchall():
             if row["id"] not in keep:
                 db.execute("DELETE FROM outbox WHERE report_id = ?", (row["id"],))
                 db.execute("DELETE FROM reports WHERE id = ?", (row["id"],))
+        for report in reports:
+            self._release(db, report)
+        db.execute("DELETE FROM runs WHERE command_id = ?", (command_id,))
 
-    def _part(self, report_id: str, part: int) -> sqlite3.Row | None:
+    def _drop_abandoned(self, db: sqlite3.Connection, before: float) -> None:
+        query = (
+            "SELECT DISTINCT report_id FROM outbox WHERE parked = 0 AND ready = 0 "
+            "AND created_at < ? AND command_id NOT IN (SELECT id FROM commands "
+            "UNION ALL SELECT id FROM local_runs)"
+        )
+        for (report_id,) in db.execute(query, (before,)).fetchall():
+            db.execute("DELETE FROM outbox WHERE report_id = ?", (report_id,))
+            db.execute("DELETE FROM reports WHERE id = ?", (report_id,))
+
+    def _part(self, report_id: str, part: int) -> str | None:
         with self._database.reading() as db:
-            return db.execute(
-                "SELECT body FROM outbox WHERE report_id = ? AND part = ?", (report_id, part)
+            row = db.execute(
+                "SELECT body FROM outbox WHERE report_id = ?1 AND part = ?2 "
+                "UNION ALL SELECT body FROM sent_parts WHERE report_id = ?1 AND part = ?2",
+                (report_id, part),
             ).fetchone()
+        return row["body"] if row else None
 
     def _body(self, db: sqlite3.Connection, row: sqlite3.Row) -> str:
         if row["kind"] == "result":

@@ -12,6 +12,8 @@ from rediver_agent.errors import DiskFull, SpoolDamaged, SpoolError
 from rediver_agent.state_dir import private_directory
 
 FILE_NAME: Final = "spool.sqlite3"
+HOLLOW: Final = "it is empty, and its write-ahead log is not"
+FULL: Final = "the spool is full: free disk space, or see `rediver-agent spool list`"
 PAGE: Final = 4096  # SQLite's default page, in bytes
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS commands (
@@ -27,9 +29,21 @@ CREATE TABLE IF NOT EXISTS outbox (
     part INTEGER, body TEXT NOT NULL, ready INTEGER NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
     next_try_at REAL NOT NULL DEFAULT 0, last_error TEXT, parked INTEGER NOT NULL DEFAULT 0,
     holds_result INTEGER NOT NULL DEFAULT 1, created_at REAL NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS local_runs (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL,
+    name TEXT NOT NULL, target TEXT NOT NULL, started_at REAL NOT NULL, finished_at REAL,
+    result TEXT, given_up INTEGER NOT NULL DEFAULT 0) STRICT;
+CREATE TABLE IF NOT EXISTS local_starts (
+    kind TEXT NOT NULL, name TEXT NOT NULL, target TEXT NOT NULL, started_at REAL NOT NULL,
+    PRIMARY KEY (kind, name, target)) STRICT;
+CREATE TABLE IF NOT EXISTS sent_parts (
+    report_id TEXT NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
+    PRIMARY KEY (report_id, part)) STRICT;
 CREATE INDEX IF NOT EXISTS idx_outbox_due ON outbox(parked, ready, next_try_at);
 CREATE INDEX IF NOT EXISTS idx_outbox_report ON outbox(report_id, part);
 CREATE INDEX IF NOT EXISTS idx_outbox_command ON outbox(command_id, kind);
+CREATE INDEX IF NOT EXISTS idx_reports_command ON reports(command_id);
+CREATE INDEX IF NOT EXISTS idx_local_runs_finished ON local_runs(finished_at);
 """
 
 
@@ -39,6 +53,8 @@ class SpoolDatabase:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         path = private_directory(directory) / FILE_NAME
         self._lock = threading.RLock()
+        if is_hollow(path):
+            raise SpoolDamaged(_damaged(path, HOLLOW))
         try:
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -48,9 +64,10 @@ class SpoolDatabase:
             raise SpoolError(f"{path} cannot be used: {fault}; mend that") from fault
         try:
             self._set_up(max_bytes)
-        except (sqlite3.Error, SpoolDamaged) as fault:
+        except (sqlite3.Error, SpoolDamaged, UnicodeDecodeError) as fault:
             self._db.close()
-            if isinstance(fault, SpoolDamaged) or is_damage(fault):
+            # SQLite quotes a broken schema in its words, which may then be no text.
+            if not isinstance(fault, sqlite3.Error) or is_damage(fault):
                 raise SpoolDamaged(_damaged(path, fault)) from fault
             raise SpoolError(f"{path} cannot be used: {fault}; mend that") from fault
 
@@ -91,9 +108,7 @@ class SpoolDatabase:
             except sqlite3.Error as fault:
                 self._roll_back()
                 if getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                    raise DiskFull(
-                        "the spool is full: free disk space, or see `rediver-agent spool list`"
-                    ) from fault
+                    raise DiskFull(FULL) from fault
                 if is_damage(fault):
                     raise SpoolDamaged(_damaged("the spool", fault)) from fault
                 raise SpoolError(f"the spool cannot be written: {fault}") from fault
@@ -105,6 +120,14 @@ class SpoolDatabase:
         with suppress(sqlite3.Error):  # the first fault is the one to tell
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
+
+
+def is_hollow(path: Path) -> bool:
+    """Whether the file is empty or gone, and its write-ahead log is not: SQLite would delete it."""
+    log = path.with_name(f"{path.name}-wal")
+    with suppress(OSError):  # whoever opens the file says what is wrong with it
+        return log.stat().st_size > 0 and not (path.exists() and path.stat().st_size)
+    return False
 
 
 def is_damage(fault: sqlite3.Error) -> bool:
@@ -133,8 +156,10 @@ def _tables(db: sqlite3.Connection) -> set[str]:
 
 
 def _columns(db: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
-    return [tuple(row) for row in db.execute("SELECT name, type FROM pragma_table_info(?)", [table])]
+    return [
+        tuple(row) for row in db.execute("SELECT name, type FROM pragma_table_info(?)", [table])
+    ]
 
 
-def _damaged(what: object, fault: Exception) -> str:
+def _damaged(what: object, fault: object) -> str:
     return f"{what} is damaged ({fault}); the agent sets it aside when it is started"

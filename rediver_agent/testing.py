@@ -4,6 +4,9 @@
         check_scanner(Bandit(), {"bandit": Played(files={"report.json": SAMPLE})}, tmp_path)
         check_parser(BanditParser(), SAMPLE)
 
+    def test_the_collector(tmp_path, hub):  # a server of the test's own, with some findings
+        check_collector(Hub(), tmp_path, secrets=["t0ken"], url=hub.url, token="t0ken")
+
 Every built-in plugin runs the same checks. A check that fails raises `AssertionError` with a
 sentence that says what to change. Nothing here starts a program.
 """
@@ -20,12 +23,14 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import anyio
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
-from rediver_agent.contract.findings import Finding
+from rediver_agent.contract.findings import Asset, Finding
 from rediver_agent.errors import CommandError, ReportUnreadable, ToolError, ToolMissing
 from rediver_agent.interfaces import (
+    AnyCollector,
     AnyScanner,
+    CollectEvent,
     Completed,
     Log,
     Notice,
@@ -44,6 +49,10 @@ HOSTILE: Final[Mapping[str, bytes]] = {
     "a sentence": b"FATAL: out of memory\n",
 }
 _UNUSED_EXIT_CODE: Final = 113
+_SECRET_WORDS: Final = frozenset({"token", "secret", "password", "passphrase", "key", "apikey"})
+_ADDRESS_WORDS: Final = frozenset(
+    {"url", "uri", "address", "endpoint", "host", "hostname", "server", "port", "proxy"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,30 @@ class FakeScanContext:
         """See `ScanContext.progress`."""
 
 
+class FakeCollectContext:
+    """A `CollectContext` with a cache of its own. `said` holds every progress."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cache_dir = directory / "cache"
+        self.log: Log = logging.LoggerAdapter(logging.getLogger(__name__))
+        self.said: list[tuple[float | None, str]] = []
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+
+    def progress(self, percent: float | None, message: str) -> None:
+        """See `CollectContext.progress`."""
+        self.said.append((percent, message))
+
+
+def collect(collector: AnyCollector, ctx: Any, **options: Any) -> list[CollectEvent]:
+    """Everything that a collector yields, with its options validated as the agent does."""
+
+    async def collected() -> list[CollectEvent]:
+        valid = collector.options.model_validate(options)
+        return [event async for event in collector.collect(ctx, valid)]
+
+    return anyio.run(collected)
+
+
 def scan(scanner: AnyScanner, ctx: Any, **options: Any) -> ScanReport:
     """Run a scanner to its end in a context, with its options validated as the agent does."""
     return anyio.run(partial(scanner.scan, ctx, scanner.options.model_validate(options)))
@@ -129,6 +162,15 @@ def parse(parser: Parser, report: bytes) -> list[ParseEvent]:
 
 def discovered(plugin: str) -> tuple[list[AnyScanner], list[Parser]]:
     """The scanners and parsers that an installed plugin registers, found as the agent finds it."""
+    return _registered(plugin, "rediver_scanners"), _registered(plugin, "rediver_parsers")
+
+
+def discovered_collectors(plugin: str) -> list[AnyCollector]:
+    """The collectors that an installed plugin registers, found as the agent finds it."""
+    return _registered(plugin, "rediver_collectors")
+
+
+def _registered(plugin: str, hook: str) -> list[Any]:
     plugins = load_plugins()
     for broken in plugins.broken:
         if broken.origin.name == plugin:
@@ -138,10 +180,7 @@ def discovered(plugin: str) -> tuple[list[AnyScanner], list[Parser]]:
         _fail(f"no entry point {plugin!r} in the group rediver_agent; add it and install again")
     others = [other for other in plugins.manager.get_plugins() if other is not module]
     hooks = plugins.manager.subset_hook_caller
-    return (
-        [scanner for found in hooks("rediver_scanners", others)() for scanner in found],
-        [parser for found in hooks("rediver_parsers", others)() for parser in found],
-    )
+    return [registered for found in hooks(hook, others)() for registered in found]
 
 
 def check_scanner(scanner: AnyScanner, recorded: Recorded, directory: Path, **options: Any) -> None:
@@ -178,6 +217,8 @@ def check_parser(parser: Parser, sample: bytes, *, secrets: Collection[str] = ()
         _fail("sniff() says no to the sample: look for keys that only this format has")
     first = parse(parser, sample)
     for event in first:
+        if isinstance(event, Asset):
+            _fail("parse() yields an Asset: a report's asset is what was scanned")
         _check_event(event, secrets)
     if not any(isinstance(event, Finding) for event in first):
         _fail("the sample has no findings: give check_parser a report that has some")
@@ -194,35 +235,117 @@ def check_parser(parser: Parser, sample: bytes, *, secrets: Collection[str] = ()
         _check_incomplete(parser, body[:end], f"a report cut off after {end} bytes", {"error"})
 
 
+def check_collector(
+    collector: AnyCollector, directory: Path, *, secrets: Collection[str] = (), **options: Any
+) -> None:
+    """What every collector must do. `options` lead it to a source that has findings in it.
+
+    None of `secrets` may show in an event; `directory` is for its cache. The source is asked four
+    times: twice for everything, then left after the first event, then cancelled there.
+    """
+    _check_collector_declaration(collector)
+    ctx = FakeCollectContext(directory)
+    first = collect(collector, ctx, **options)
+    if not first or not isinstance(first[0], Asset):
+        _fail("collect() begins with an Asset: what it looked in, even where nothing is found")
+    assets = [(event.type, event.value) for event in first if isinstance(event, Asset)]
+    if len(set(assets)) < len(assets):
+        _fail("collect() yields an asset twice: yield everything of an asset in one go")
+    for event in first:
+        _check_event(event, secrets)
+    if not any(isinstance(event, Finding) for event in first):
+        _fail("the source has no findings: lead check_collector to one that has some")
+    if sorted(map(repr, collect(collector, ctx, **options))) != sorted(map(repr, first)):
+        _fail(
+            "collect() says something else the second time: say everything that is there each "
+            "time; what is left out counts as mended"
+        )
+    valid = collector.options.model_validate(options)
+    anyio.run(_check_left_early, collector, ctx, valid)
+    anyio.run(_check_cancelled, collector, ctx, valid, len(first))
+
+
+def _check_collector_declaration(collector: AnyCollector) -> None:
+    _check_name_and_options(collector)
+    fields = collector.options.model_fields
+    for name, declared in fields.items():
+        if _SECRET_WORDS & set(name.split("_")) and declared.annotation not in (
+            SecretStr,
+            SecretStr | None,
+        ):
+            _fail(f"the option {name}: make it a SecretStr, so that it is never shown")
+    for name in sorted(collector.from_command | collector.choose_assets):
+        if name not in fields:
+            _fail(f"from_command or choose_assets name {name!r}, which is none of the options")
+    for name in sorted(collector.from_command):
+        if (_SECRET_WORDS | _ADDRESS_WORDS) & set(name.split("_")):
+            _fail(f"from_command names {name!r}: addresses and secrets are the operator's alone")
+
+
+async def _check_left_early(collector: AnyCollector, ctx: Any, options: BaseModel) -> None:
+    events: Any = collector.collect(ctx, options)
+    if not hasattr(events, "aclose"):
+        _fail("collect() is no async generator: write it as `async def` with `yield` in it")
+    await anext(events)
+    try:
+        await events.aclose()
+    except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything is its fault
+        _fail(f"collect() raises {fault!r} when it is left early: let GeneratorExit go")
+
+
+async def _check_cancelled(
+    collector: AnyCollector, ctx: Any, options: BaseModel, whole: int
+) -> None:
+    """One that never pauses may come to its end; whoever takes its events pauses for it."""
+    events: Any = collector.collect(ctx, options)
+    with anyio.CancelScope() as scope:
+        await anext(events)
+        scope.cancel()
+        try:
+            seen = 1 + len([event async for event in events])
+        except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything is its fault
+            _fail(f"collect() raises {fault!r} when it is cancelled: let the cancellation go")
+        if seen < whole:
+            _fail(
+                "collect() ends as if it were whole when it is cancelled: let the cancellation go"
+            )
+    await events.aclose()
+
+
 def _check_declaration(scanner: AnyScanner) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", scanner.name):
-        _fail(f"name {scanner.name!r}: use small letters, digits and -, like a command line")
+    _check_name_and_options(scanner)
     if not scanner.program:
         _fail("program is empty: name what must be on PATH")
-    options = scanner.options
-    if not issubclass(options, BaseModel) or options.model_config.get("extra") != "forbid":
-        _fail('options is a pydantic model with extra="forbid", so that no key is ignored')
     try:
-        options()
+        scanner.options()
     except ValidationError as fault:
         _fail(f"options() must be valid: give every option a default ({fault})")
 
 
+def _check_name_and_options(plugin: AnyScanner | AnyCollector) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9-]*", plugin.name):
+        _fail(f"name {plugin.name!r}: use small letters, digits and -, like a command line")
+    options = plugin.options
+    if not issubclass(options, BaseModel) or options.model_config.get("extra") != "forbid":
+        _fail('options is a pydantic model with extra="forbid", so that no key is ignored')
+
+
 def _check_event(event: object, secrets: Collection[str]) -> None:
-    if isinstance(event, Finding):
+    if isinstance(event, Finding | Asset):
         try:
-            Finding.model_validate(event.model_dump())
+            type(event).model_validate(event.model_dump())
         except ValidationError as fault:
-            _fail(f"a finding is not valid, build it with Finding(...): {fault}")
-        if event.fingerprint is not None:
+            what = "a finding" if isinstance(event, Finding) else "an asset"
+            _fail(f"{what} is not valid, build it with {type(event).__name__}(...): {fault}")
+        if isinstance(event, Finding) and event.fingerprint is not None:
             _fail("a finding has a fingerprint: leave it out, the agent sets it")
         shown = event.model_dump_json()
     elif isinstance(event, Notice | ToolInfo):
         shown = json.dumps(repr(event))
     else:
-        _fail(f"parse() yields a {type(event).__name__}: yield Finding, Notice or ToolInfo")
+        _fail(f"a {type(event).__name__} is yielded: yield Finding, Notice or ToolInfo")
     if any(secret in shown for secret in secrets):
-        _fail(f"a secret shows in a {type(event).__name__}: mask it before it leaves the parser")
+        _fail(f"a secret shows in a {type(event).__name__}: mask it before it is yielded")
 
 
 def _check_incomplete(parser: Parser, report: bytes, what: str, levels: Collection[str]) -> None:

@@ -7,6 +7,7 @@ and falls over a pong that nobody asked for. No compression is offered, so none 
 """
 
 import json
+import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -73,7 +74,7 @@ class Session:
                         return f"the server sent a message of more than {MAX_MESSAGE >> 10} KiB"
         except httpcore.TimeoutException:
             return f"the server did not answer within {PONG_SECONDS:.0f} s"
-        except (httpcore.NetworkError, ProtocolError) as fault:
+        except (httpcore.NetworkError, ProtocolError, ssl.SSLError) as fault:
             return f"the connection broke ({str(fault) or type(fault).__name__})"
         return "the connection was closed"
 

@@ -25,8 +25,13 @@ FAILED: Final = 2
 COMMANDS: Final = {
     "scan": ("scan", "Scan a directory now, with or without a server."),
     "import": ("import_report", "Read reports that other tools wrote."),
+    "collect": ("collect", "Fetch what the configured collectors know, now."),
+    "enroll": ("enroll", "Make this machine an agent of a server, by a token."),
     "run": ("run", "Run as an agent: take commands from the server."),
     "plugins": ("plugins", "Show what is installed, what is usable, and why not."),
+    "reports": ("reports", "See what the agent here found by itself."),
+    "status": ("status", "Show what the agent here is doing."),
+    "doctor": ("doctor", "Look whether all is well, and say what to do where it is not."),
     "config": ("config", "Check, show or describe the configuration."),
     "spool": ("spool", "See and mend what waits for the server."),
     "demo": ("demo", "Three real scans of a vulnerable app, through a real server."),

@@ -1,7 +1,7 @@
 """The spool behind a one-shot command: a passing one, or the agent's own when reports are sent."""
 
 import tempfile
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from rediver_agent.client import Client
 from rediver_agent.configuration import Configuration
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
+from rediver_agent.masking import mask
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
 
@@ -20,10 +21,10 @@ UNDELIVERED: Final = 2
 
 
 @contextmanager
-def passing_spool() -> Generator[Spool]:
-    """A spool that is gone when the command ends."""
+def passing_spool(secrets: Collection[str] = ()) -> Generator[Spool]:
+    """A spool that is gone when the command ends. What goes through it loses these secrets."""
     with tempfile.TemporaryDirectory(prefix="rediver-") as directory:
-        spool = Spool(Path(directory), now=utc_now)
+        spool = Spool(Path(directory), now=utc_now, mask=lambda text: mask(text, *secrets))
         try:
             yield spool
         finally:

@@ -7,10 +7,11 @@ import anyio
 import anyio.to_thread
 import click
 
+from rediver_agent.cli.baseline import Comparison, read_baseline
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
 from rediver_agent.cli.import_file import FileReader
 from rediver_agent.cli.interrupt import end_as_by_ctrl_c
-from rediver_agent.cli.options import config_option, report_options
+from rediver_agent.cli.options import baseline_option, config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.executor import Outcome
 from rediver_agent.log import set_up_logging
@@ -25,6 +26,7 @@ from rediver_agent.settings_file import load
 )
 @click.option("--parser", "format_of_file", help="The files' format; without it, by their content.")
 @report_options
+@baseline_option
 @config_option
 def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     files: tuple[Path, ...],
@@ -33,6 +35,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     output: Path | None,
     fail_on: str | None,
     push: bool,
+    baseline_file: Path | None,
     config_file: Path | None,
 ) -> None:
     """Read reports that other tools wrote: SARIF, or an installed plugin's format; .gz too.
@@ -42,12 +45,14 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     end_as_by_ctrl_c()
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
+    baseline = read_baseline(baseline_file) if baseline_file else None
     registry = build_registry(load_plugins())
     with kept_spool(settings) if push else passing_spool() as spool:
         reader = FileReader(settings.agent.name, registry, spool, format_of_file)
         outcomes = anyio.run(_read_all, reader, files)
-        write_reports(spool, outcomes, format_name, output)
-        code = exit_code(outcomes, fail_on)
+        comparison = Comparison(baseline, outcomes, spool.findings) if baseline else None
+        write_reports(spool, outcomes, format_name, output, comparison)
+        code = exit_code(outcomes, fail_on, comparison)
         if push:
             code = max(code, anyio.run(push_reports, settings, spool))
     raise SystemExit(code)

@@ -6,4 +6,6 @@ import signal
 def end_as_by_ctrl_c() -> None:
     """From now on SIGTERM and a closed terminal undo what has begun, tools and files included."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        # Not by raising KeyboardInterrupt wherever the program stands: a plugin's code may stand
+        # there, and it would look like a fault of its own. SIGINT cancels what runs in a loop.
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))

@@ -1,7 +1,7 @@
 """Scans that the operator typed: the same executor, fed by hand, with a spool that is not kept."""
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -72,10 +72,16 @@ async def run_scans(
     spool: Spool,
     scans: Sequence[LocalScan],
     finished: Callable[[LocalScan, Outcome], None],
+    ci_environment: Mapping[str, str],
 ) -> list[Outcome]:
-    """Run them, as many at once as `max_concurrent` says. Outcomes are in the order of `scans`."""
+    """Run them, as many at once as `max_concurrent` says. Outcomes are in the order of `scans`.
+
+    `ci_environment` is this process's: in a CI job it says which commit is scanned.
+    """
     process.become_subreaper()
-    executor = build_executor(Configuration(settings), registry, spool)
+    executor = build_executor(
+        Configuration(settings), registry, spool, ci_environment=ci_environment
+    )
     outcomes: dict[str, Outcome] = {}
 
     async def run(scan: LocalScan) -> None:

@@ -23,6 +23,16 @@ def config_option(command: Command) -> Command:
     )(command)
 
 
+def baseline_option(command: Command) -> Command:
+    """`--baseline FILE`."""
+    return click.option(
+        "--baseline",
+        "baseline_file",
+        type=click.Path(path_type=Path),
+        help="An earlier report (json or sarif): only what is new against it counts for --fail-on.",
+    )(command)
+
+
 def report_options(command: Command) -> Command:
     """What `scan` and `import` do with what they found."""
     for option in (

@@ -9,8 +9,9 @@ from typing import Any
 import click
 from rich.table import Table
 
+from rediver_agent.cli.console import console_for
 from rediver_agent.cli.options import config_option
-from rediver_agent.cli.table import console_for
+from rediver_agent.handlers.plugin_options import collector_problem
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import Registry, build_registry
 from rediver_agent.settings import Settings
@@ -24,7 +25,12 @@ def command(as_json: bool, config_file: Path | None) -> None:
     """Show what is installed, what is usable, and why not."""
     settings = load(config_file)
     registry = build_registry(load_plugins())
-    rows = [*_scanners(registry, settings), *_parsers(registry), *_broken(registry)]
+    rows = [
+        *_scanners(registry, settings),
+        *_collectors(registry, settings),
+        *_parsers(registry),
+        *_broken(registry),
+    ]
     if as_json:
         click.echo(json.dumps({"plugins": rows}, indent=2))
         return
@@ -32,7 +38,7 @@ def command(as_json: bool, config_file: Path | None) -> None:
     for column in ("provides", "name", "plugin", "usable"):
         table.add_column(column, overflow="fold")
     for row in rows:
-        plugin = f"{row['distribution']} {row['version']}"
+        plugin = f"{row['distribution']} {row['version']}" if row["distribution"] else "none"
         usable = f"yes, {row['tool']}" if row.get("tool") else "yes"
         table.add_row(row["kind"], row["name"], plugin, usable if row["usable"] else row["problem"])
     console_for(sys.stdout).print(
@@ -51,6 +57,18 @@ def _scanners(registry: Registry, settings: Settings) -> list[dict[str, Any]]:
         elif found is None:
             row |= {"usable": False, "problem": f"{program} is not on PATH; install it"}
         rows.append({**row, "tool": found})
+    return rows
+
+
+def _collectors(registry: Registry, settings: Settings) -> list[dict[str, Any]]:
+    """Those that are installed, and those that are configured and are not."""
+    listed = {section.name for section in settings.collectors}
+    rows: list[dict[str, Any]] = []
+    for name in sorted(listed | set(registry.collectors)):
+        row = _row("collector", name, registry)
+        if problem := collector_problem(name, settings, registry):
+            row |= {"usable": False, "problem": problem}
+        rows.append({**row, "enabled": name in settings.enabled_collectors()})
     return rows
 
 
@@ -73,12 +91,12 @@ def _broken(registry: Registry) -> list[dict[str, Any]]:
 
 
 def _row(kind: str, name: str, registry: Registry) -> dict[str, Any]:
-    origin = registry.origins[f"{kind}:{name}"]
+    origin = registry.origins.get(f"{kind}:{name}")
     return {
         "kind": kind,
         "name": name,
-        "distribution": origin.distribution,
-        "version": origin.version,
+        "distribution": origin.distribution if origin else None,
+        "version": origin.version if origin else None,
         "usable": True,
         "problem": None,
     }

@@ -8,13 +8,15 @@ from typing import Final
 import anyio
 import click
 
-from rediver_agent.agent import Agent, Ending
+from rediver_agent.agent import Agent
 from rediver_agent.cli.options import config_option
 from rediver_agent.configuration import Configuration
+from rediver_agent.credentials import Secrets
 from rediver_agent.log import set_level, set_up_logging
+from rediver_agent.overlay import Overlay
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import build_registry
-from rediver_agent.settings_file import load
+from rediver_agent.stopping import Ending
 
 SECOND_SIGNAL_EXIT: Final = 3
 
@@ -27,15 +29,16 @@ def command(config_file: Path | None) -> None:
     The first SIGTERM or Ctrl-C finishes what runs, the second cancels it (exit code 3), the third
     exits at once.
     """
-    settings = load(config_file)
-    configuration = Configuration(settings)
+    overlay = Overlay.open(config_file)
+    configuration = Configuration(overlay.settings)
+    secrets = Secrets(overlay.settings.secrets())
     set_up_logging(
-        secrets=lambda: configuration.settings.secrets(),  # noqa: PLW0108 - the settings in force then
-        verbose=settings.agent.verbose,
-        log_format=settings.agent.log_format,
+        secrets=secrets,
+        verbose=overlay.settings.agent.verbose,
+        log_format=overlay.settings.agent.log_format,
     )
     configuration.on_change(lambda changed: set_level(verbose=changed.agent.verbose))
-    agent = Agent(configuration, build_registry(load_plugins()))
+    agent = Agent(overlay, configuration, build_registry(load_plugins()), secrets)
     ending = anyio.run(agent.run)
     if ending is Ending.RESTART:
         # The same program with the same arguments, environment and process id.

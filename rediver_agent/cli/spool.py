@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 from rich.table import Table
 
+from rediver_agent.cli.console import console_for
 from rediver_agent.cli.delivery import kept_spool
 from rediver_agent.cli.options import config_option
-from rediver_agent.cli.table import console_for
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.masking import printable
 from rediver_agent.settings_file import load

@@ -2,14 +2,16 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, TextIO
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from typing_extensions import override
 
+from rediver_agent.cli.accepted import notes, suppressed_in_source, suppressed_sentence
+from rediver_agent.cli.baseline import NEW, UNCHANGED, Comparison, Findings, state_of
+from rediver_agent.cli.console import console_for
 from rediver_agent.contract.findings import Finding, Severity
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.executor import Outcome
@@ -18,7 +20,6 @@ from rediver_agent.masking import printable
 from rediver_agent.spool import Spool
 
 MOST_ROWS: Final = 200  # more is for `--format json`; the count is always whole
-PLAIN_WIDTH: Final = 140  # of a table that goes to a file or a pipe
 STYLES: Final = {
     Severity.CRITICAL: "bold white on red",
     Severity.HIGH: "bold red",
@@ -26,6 +27,7 @@ STYLES: Final = {
     Severity.LOW: "cyan",
     Severity.INFO: "dim",
 }
+_STATE_STYLES: Final = {NEW: "bold", UNCHANGED: "dim"}
 
 Row = tuple[str, Finding]
 
@@ -33,34 +35,67 @@ Row = tuple[str, Finding]
 def write_table(spool: Spool, outcomes: Sequence[Outcome], stream: TextIO) -> None:
     """Every finding that counts (the 200 worst), then what each scanner came to."""
     console = console_for(stream)
-    rows = (
+    counts: Counter[Severity] = Counter()
+    worst = ranked(_counted(_rows(spool.findings, outcomes), counts))
+    if worst:
+        console.print(findings_table(worst))
+    _print_rest(console, outcomes, counts, len(worst))
+
+
+def write_compared_table(
+    comparison: Comparison, outcomes: Sequence[Outcome], stream: TextIO
+) -> None:
+    """The same beside a baseline: what is new comes first, and says so."""
+    console = console_for(stream)
+    counts: Counter[Severity] = Counter()
+    rows = _counted(_rows(comparison.findings, outcomes), counts)
+    worst = heapq.nsmallest(MOST_ROWS, rows, key=_rank_beside_baseline)
+    if worst:
+        states = [Text(state_of(finding), _STATE_STYLES[state_of(finding)]) for _, finding in worst]
+        console.print(findings_table(worst, states))
+    _print_rest(console, outcomes, counts, len(worst))
+    console.print(
+        f"{comparison.new.total() or 'nothing'} new, {comparison.known} known from the baseline"
+    )
+
+
+def _rows(findings: Findings, outcomes: Sequence[Outcome]) -> Iterator[Row]:
+    return (
         (report.tool.name, finding)
         for outcome in outcomes
         for report in outcome.reports
-        for finding in spool.findings(report.metadata.id)
+        for finding in findings(report.metadata.id)
         if finding.suppression is None
     )
-    counts: Counter[Severity] = Counter()
-    worst = ranked(_counted(rows, counts))
-    if worst:
-        console.print(findings_table(worst))
-    if counts.total() > len(worst):
-        console.print(f"… and {counts.total() - len(worst)} more; --format json prints all")
+
+
+def _print_rest(
+    console: Console, outcomes: Sequence[Outcome], counts: Counter[Severity], shown: int
+) -> None:
+    if counts.total() > shown:
+        console.print(f"… and {counts.total() - shown} more; --format json prints all")
     console.print(_headline(counts, outcomes))
     for outcome in outcomes:
         console.print(_scanner_line(outcome))
+    if suppressed := suppressed_sentence(outcomes):
+        console.print(suppressed)
+    for note in notes(outcomes):
+        console.print(f"  {printable(note)}")
 
 
-def findings_table(rows: Iterable[Row]) -> Table:
-    """Severity, tool, rule, place, and what it is about."""
+def findings_table(rows: Iterable[Row], states: Sequence[Text] = ()) -> Table:
+    """Severity, tool, rule, place, and what it is about; `states` is a column before them."""
     table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    if states:
+        table.add_column("baseline", no_wrap=True)
     table.add_column("severity", no_wrap=True)
     table.add_column("scanner", no_wrap=True)
     table.add_column("rule", overflow="fold", max_width=36)
     table.add_column("place", overflow="fold", max_width=44)
     table.add_column("finding", overflow="ellipsis", no_wrap=True, ratio=1)
-    for tool, finding in rows:
+    for number, (tool, finding) in enumerate(rows):
         table.add_row(
+            *states[number : number + 1],
             Text(finding.severity.value, STYLES[finding.severity]),
             printable(tool),
             printable(finding.rule_id or ""),
@@ -110,6 +145,10 @@ def _rank(row: Row) -> tuple[int, str, str, int]:
     return -finding.severity.rank, tool, place(finding).rpartition(":")[0], line
 
 
+def _rank_beside_baseline(row: Row) -> tuple[bool, tuple[int, str, str, int]]:
+    return state_of(row[1]) != NEW, _rank(row)
+
+
 def _headline(counts: Counter[Severity], outcomes: Sequence[Outcome]) -> Text:
     """The summary; with a failed scan it is not left to stand alone, since it proves nothing."""
     failed = sum(outcome.status is not ResultStatus.COMPLETED for outcome in outcomes)
@@ -127,7 +166,7 @@ def _scanner_line(outcome: Outcome) -> Text:
         reason = outcome.metadata.get("reason", "failed")
         return Text(printable(f"  {who}: {reason}, NOT a clean result"), style="bold red")
     notes = [f"{outcome.findings_count} found"]
-    if suppressed := outcome.metadata.get("suppressed"):
+    if suppressed := suppressed_in_source(outcome):
         notes.append(f"{suppressed} suppressed in the source")
     if outcome.metadata.get("coverage") == "partial":
         notes.append(f"NOT everything was looked at: {first_complaint(outcome)}")
@@ -140,19 +179,3 @@ def first_complaint(outcome: Outcome) -> str:
     complaints = [said for level, said in notices_of(outcome) if level != "info"]
     more = f" (and {len(complaints) - 1} more)" if len(complaints) > 1 else ""
     return (complaints[0] if complaints else "see the log") + more
-
-
-class _Console(Console):
-    @override
-    def on_broken_pipe(self) -> None:
-        """Not rich's own exit 1, which would say that there are findings."""
-        raise BrokenPipeError
-
-
-def console_for(stream: TextIO) -> Console:
-    """As wide as the terminal; without one, wide enough and without colours. Text is no markup."""
-    # Heeds NO_COLOR, FORCE_COLOR and COLUMNS.
-    console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal or not console.width:
-        console.width = PLAIN_WIDTH
-    return console

@@ -13,8 +13,8 @@ _SCP_LIKE: Final = re.compile(r"(?:[^/@\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^/:@\s]{2,}):
 _WEB: Final = {"http": 80, "https": 443}
 _SHELL: Final = frozenset({"ssh", "git+ssh", "ssh+git", "git"})  # their ports are no web ports
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-_PATH: Final = re.compile(r"(?!.*//)[\w.~%+!$&'()*,;=:/ -]+")
-MAX_URL: Final = 900  # characters, so that a directory below it fits an asset's name
+_PATH: Final = re.compile(r"(?!.*//)[\w.~%+!$&'()*,;=/-]+")  # an `@` would be what a token ends in
+_MAX_URL: Final = 900  # characters, so that a directory in it fits an asset's name
 
 
 def normalised_url(written: str) -> str | None:
@@ -24,7 +24,7 @@ def normalised_url(written: str) -> str | None:
         if "://" in written:
             return _of_url(written)
         if match := _SCP_LIKE.fullmatch(written):
-            return _joined("https", match[1], match[2])
+            return _joined("https", match[1], "", match[2])
     except ValueError:  # a port that is none, brackets that do not match
         pass
     return None
@@ -33,22 +33,18 @@ def normalised_url(written: str) -> str | None:
 def _of_url(written: str) -> str | None:
     parts = urlsplit(written)
     host = parts.hostname or ""
-    if ":" in host:
-        host = f"[{host}]"
+    host = f"[{host}]" if ":" in host else host
     if parts.scheme in _SHELL:
-        return _joined("https", host, parts.path)
+        return _joined("https", host, "", parts.path)
     if parts.scheme not in _WEB:
         return None
-    if parts.port is not None and parts.port != _WEB[parts.scheme]:
-        host = f"{host}:{parts.port}" if _HOST.fullmatch(host) else ""
-    return _joined(parts.scheme, host, parts.path)
+    usual = parts.port is None or parts.port == _WEB[parts.scheme]
+    return _joined(parts.scheme, host, "" if usual else f":{parts.port}", parts.path)
 
 
-def _joined(scheme: str, host: str, path: str) -> str | None:
+def _joined(scheme: str, host: str, port: str, path: str) -> str | None:
     path = path.strip("/").removesuffix(".git").rstrip("/")
-    name, _, port = host.rpartition(":") if host.rpartition(":")[2].isdigit() else (host, "", "")
-    understood = _HOST.fullmatch(name or host) and (not port or port.isdigit())
-    if not understood or not _PATH.fullmatch(path) or ".." in path.split("/"):
+    if not _HOST.fullmatch(host) or not _PATH.fullmatch(path) or ".." in path.split("/"):
         return None
-    url = f"{scheme}://{host.lower()}/{path}"
-    return url if len(url) <= MAX_URL else None
+    url = f"{scheme}://{host.lower()}{port}/{path}"
+    return url if len(url) <= _MAX_URL else None

@@ -7,7 +7,7 @@ and its key are the operator's alone.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -32,6 +32,7 @@ from rediver_agent.handlers.collect_outcome import Collection
 from rediver_agent.handlers.plugin_options import validated
 from rediver_agent.handlers.turns import Turns, alone_in
 from rediver_agent.interfaces import AnyCollector, Log
+from rediver_agent.masking import mask
 from rediver_agent.registry import Registry
 from rediver_agent.spool import Spool
 from rediver_agent.state_dir import private_directory
@@ -45,6 +46,7 @@ class AgentCollectContext:
 
     job: Job
     cache_dir: Path
+    secrets: Sequence[str]
     log: Log = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +55,7 @@ class AgentCollectContext:
     def progress(self, percent: float | None, message: str) -> None:
         """See `CollectContext.progress`."""
         known = percent is not None and 0 <= percent <= 100
-        self.job.say(percent if known else None, str(message))
+        self.job.say(percent if known else None, mask(str(message), *self.secrets))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +93,19 @@ class CollectHandler:
         options: BaseModel,
         cache: Path,
     ) -> Outcome:
+        secrets = self.configuration.settings.secrets()
         collection = Collection(
             job=job,
-            collector=collector.name,
+            collector=collector,
             options=options,
-            secrets=self.configuration.settings.secrets(),
+            secrets=secrets,
             spool=self.spool,
             now=self.now,
         )
         job.say(None, f"{collector.name} is collecting")
         fault: CommandError | None = None
         with anyio.move_on_after(payload.timeout_seconds) as time_out:
-            events = collector.collect(AgentCollectContext(job, cache), options)
+            events = collector.collect(AgentCollectContext(job, cache, secrets), options)
             fault = await _take_all(events, collection)
         if time_out.cancel_called:
             fault = ToolTimeout(

@@ -29,7 +29,7 @@ from rediver_agent.contract.results import Reason, ResultStatus
 from rediver_agent.errors import CommandError, PluginError, ReportUnreadable
 from rediver_agent.executor import Job, Outcome
 from rediver_agent.handlers.scan_outcome import said_in_metadata
-from rediver_agent.interfaces import Notice, ParseEvent, ToolInfo
+from rediver_agent.interfaces import AnyCollector, Notice, ParseEvent, ToolInfo
 from rediver_agent.masking import mask
 from rediver_agent.report_writer import ReportWriter, Summary, coverage_key
 from rediver_agent.spool import Spool
@@ -42,7 +42,7 @@ class Collection:
     """One collection in hand. What one collector found; its assets follow one another."""
 
     job: Job
-    collector: str
+    collector: AnyCollector
     options: BaseModel
     secrets: Sequence[str]
     spool: Spool
@@ -66,14 +66,15 @@ class Collection:
             case Finding() | Notice() | ToolInfo():
                 if self._writer is None:
                     raise PluginError(
-                        f"{self.collector} yields a {type(event).__name__} before the first Asset"
+                        f"{self.collector.name} yields a {type(event).__name__} before the first "
+                        "Asset"
                     )
                 self._batch.append(event)
                 if len(self._batch) >= BATCH:
                     await self._write()
             case _:
                 raise PluginError(
-                    f"{self.collector} must yield assets, findings, notices and tools, not "
+                    f"{self.collector.name} must yield assets, findings, notices and tools, not "
                     f"{type(event).__name__}"
                 )
 
@@ -88,14 +89,14 @@ class Collection:
         reports = tuple(self._reports.values())
         if fault is None and not reports:
             fault = ReportUnreadable(
-                f"{self.collector} named not even one asset, which proves nothing; its options "
-                "may name none"
+                f"{self.collector.name} named not even one asset, which proves nothing; its "
+                "options may name none"
             )
         whole = sum(report.metadata.coverage_type is CoverageType.FULL for report in reports)
         failure = self._failure(fault, whole)
         partial = failure is not None or whole < len(reports)
         metadata: dict[str, JsonValue] = {
-            "collector": self.collector,
+            "collector": self.collector.name,
             "assets": len(reports),
             "findings_by_severity": {
                 severity.value: self._all.by_severity[severity] for severity in reversed(Severity)
@@ -110,7 +111,7 @@ class Collection:
         return Outcome(
             status=ResultStatus.FAILED if failure else ResultStatus.COMPLETED,
             findings_count=self._all.findings,
-            error=failure[1] if failure else None,
+            error=mask(failure[1], *self.secrets) if failure else None,
             retryable=fault is not None and fault.retryable,
             metadata=metadata,
             reports=reports,
@@ -127,7 +128,7 @@ class Collection:
         more = f" (and {count - 1} more)" if count > 1 else ""
         return (
             Reason.PARTIAL_SCAN,
-            f"{self.collector} could not fetch everything: {errors[0]}{more}",
+            f"{self.collector.name} could not fetch everything: {errors[0]}{more}",
         )
 
     async def _begin_asset(self, asset: Asset) -> None:
@@ -136,8 +137,8 @@ class Collection:
             # Two whole reports of one asset: the second would resolve what is in the first.
             self._reports[asset.type, asset.value] = _partial(known)
             raise PluginError(
-                f"{self.collector} names the asset {asset.value!r} twice; it must yield everything "
-                "of an asset in one go"
+                f"{self.collector.name} names the asset {asset.value!r} twice; it must yield "
+                "everything of an asset in one go"
             )
         try:
             asset = Asset.model_validate(asset.model_dump())  # it may have been made without
@@ -145,7 +146,7 @@ class Collection:
             why = error.errors(include_url=False)[0]
             place = ".".join(map(str, why["loc"]))
             raise PluginError(
-                f"{self.collector} yields an asset that is none: {place}: {why['msg']}"
+                f"{self.collector.name} yields an asset that is none: {place}: {why['msg']}"
             ) from error
         report_id = f"{self.job.id}.{self.job.attempt or 0}.{len(self._reports)}"
         await anyio.to_thread.run_sync(self.spool.open_report, report_id, self.job.id)
@@ -174,9 +175,10 @@ class Collection:
         options: dict[str, JsonValue] = {
             name: mask(json.dumps(value), *self.secrets)
             for name, value in self.options.model_dump(mode="json").items()
+            if name not in self.collector.choose_assets
         }
         rules = properties.get("rules_hash")
-        key = coverage_key(self.collector, options, rules, f"{asset.type}:{asset.value}")
+        key = coverage_key(self.collector.name, options, rules, f"{asset.type}:{asset.value}")
         return Report(
             version="1.0",
             metadata=ReportMetadata(
@@ -190,7 +192,9 @@ class Collection:
                 coverage_key=key,
             ),
             tool=Tool(
-                name=self.collector, version=tool.version if tool else None, properties=properties
+                name=self.collector.name,
+                version=tool.version if tool else None,
+                properties=properties,
             ),
             assets=[asset],
         )
@@ -200,7 +204,7 @@ class Collection:
         self._all.suppressed += summary.suppressed
         counts = self._all.notice_count + summary.notice_count
         for notice in summary.notices:
-            said = f"{asset.name or asset.value}: {notice.message}"
+            said = mask(f"{asset.name or asset.value}: {notice.message}", *self.secrets)
             self._all.note(replace(notice, message=said))
         self._all.notice_count = counts  # of all that was said, kept or not
 

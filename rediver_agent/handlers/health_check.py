@@ -43,6 +43,7 @@ class HealthCheckHandler:
     now: Callable[[], datetime]
     status: Status
     clock_skew: Callable[[], timedelta]
+    probe_seconds: float = PROBE_SECONDS
 
     async def handle(self, job: Job) -> Outcome:
         """Completed whatever it finds: a tool that is missing is in `metadata.scanners`."""
@@ -79,7 +80,8 @@ class HealthCheckHandler:
         found: dict[str, JsonValue] = {}
 
         async def ask(name: str) -> None:
-            found[name] = await probe(self.registry.scanners[name], job, settings, self.spool)
+            scanner = self.registry.scanners[name]
+            found[name] = await probe(scanner, job, settings, self.spool, self.probe_seconds)
             job.say(100 * len(found) / len(names), f"{name} has answered")
 
         job.say(0, f"asking {len(names)} scanners for their versions")
@@ -114,13 +116,18 @@ class HealthCheckHandler:
 
 
 async def probe(
-    scanner: AnyScanner, job: Job, settings: Settings, spool: Spool
+    scanner: AnyScanner,
+    job: Job,
+    settings: Settings,
+    spool: Spool,
+    seconds: float = PROBE_SECONDS,
 ) -> dict[str, JsonValue]:
     """`{"usable": true, "version"}`, or `{"usable": false, "problem"}` with a sentence."""
     try:
-        return {"usable": True, "version": await _version(scanner, job, settings, spool)}
+        with anyio.fail_after(seconds):
+            return {"usable": True, "version": await _version(scanner, job, settings, spool)}
     except TimeoutError:
-        return {"usable": False, "problem": f"no answer within {PROBE_SECONDS:.0f} s"}
+        return {"usable": False, "problem": f"no answer within {seconds:g} s"}
     except RediverError as fault:
         return {"usable": False, "problem": str(fault)}
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - one bad plugin hides no other
@@ -143,8 +150,7 @@ async def _version(scanner: AnyScanner, job: Job, settings: Settings, spool: Spo
             spool=spool,
             on_start=lambda: None,
         )
-        with anyio.fail_after(PROBE_SECONDS):
-            return str(await scanner.probe(context))
+        return str(await scanner.probe(context))
     finally:
         target.close()
         with anyio.CancelScope(shield=True):

@@ -9,7 +9,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,11 @@ from rediver_agent.errors import (
 from rediver_agent.executor import Job, Outcome
 from rediver_agent.handlers.scan_context import AgentScanContext
 from rediver_agent.handlers.scan_outcome import Scan, outcome_of
+from rediver_agent.handlers.surroundings import (
+    Surroundings,
+    around_commanded,
+    around_local,
+)
 from rediver_agent.handlers.turns import Turns, alone_in
 from rediver_agent.interfaces import AnyScanner, Notice, ScanReport
 from rediver_agent.policy import Policy, open_typed
@@ -55,6 +60,8 @@ class ScanHandler:
     spool: Spool
     now: Callable[[], datetime]
     turns: Turns = field(default_factory=Turns)
+    ci_environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of what the operator typed in a CI job; an agent has none."""
 
     async def handle(self, job: Job) -> Outcome:
         """Run the scan. Raises `CommandError` where there is nothing to keep."""
@@ -96,6 +103,7 @@ class ScanHandler:
         return private_directory(self.configuration.settings.state_dir / "cache" / name)
 
     async def _scan_now(self, scan: Scan) -> Outcome:
+        scan = replace(scan, around=await anyio.to_thread.run_sync(self._look_around, scan))
         seconds = scan.payload.timeout_seconds
         outcome: Outcome | None = None
         with anyio.CancelScope() as time_out:
@@ -109,6 +117,11 @@ class ScanHandler:
             )
         return outcome
 
+    def _look_around(self, scan: Scan) -> Surroundings:
+        if scan.job.commanded:
+            return around_commanded(scan.target)
+        return around_local(scan.target, scan.started, self.ci_environment)
+
     async def _read_report(self, scan: Scan, report: ScanReport) -> Outcome:
         scan.job.say(None, "reading the report")
         writer = ReportWriter(
@@ -117,6 +130,7 @@ class ScanHandler:
             command_id=scan.job.id,
             threshold=_threshold(scan.options),
             source=SourceLines(scan.target.descriptor),
+            suppressions=scan.around.suppressions,
         )
         await anyio.to_thread.run_sync(self.spool.open_report, scan.report_id, scan.job.id)
         # A parser that never ends is left behind: what it writes later belongs to no report.

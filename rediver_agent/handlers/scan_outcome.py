@@ -1,21 +1,32 @@
 """What a scan came to: the report's header and the command's outcome. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Final
 from urllib.parse import quote
 
 from pydantic import BaseModel, JsonValue
 
 from rediver_agent.contract.commands import ScanPayload
-from rediver_agent.contract.findings import Asset, Report, ReportMetadata, Severity, Tool
+from rediver_agent.contract.findings import (
+    Asset,
+    Report,
+    ReportMetadata,
+    Severity,
+    Tool,
+)
 from rediver_agent.contract.results import Reason, ResultStatus
 from rediver_agent.errors import CommandError
 from rediver_agent.executor import Job, Outcome
+from rediver_agent.git_context import Repository
+from rediver_agent.handlers.surroundings import Surroundings, accepted_in
 from rediver_agent.interfaces import AnyScanner, Notice
 from rediver_agent.policy import OpenTarget
 from rediver_agent.report_writer import Summary, coverage_key
+
+_MAX_ASSET: Final = 1000  # characters of an asset's value in the contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +40,7 @@ class Scan:
     target: OpenTarget
     base: Path
     started: datetime
+    around: Surroundings = field(default_factory=Surroundings)
 
     @property
     def report_id(self) -> str:
@@ -40,6 +52,7 @@ def outcome_of(
     scan: Scan, summary: Summary, unreadable: CommandError | None, agent: str, now: datetime
 ) -> Outcome:
     """The outcome, with the report that goes with it. `unreadable` is why reading ended early."""
+    about_target = _about_target(scan, summary)
     failure = _failure(scan, summary, unreadable)
     header = _header(scan, summary, agent, now)
     metadata: dict[str, JsonValue] = {
@@ -48,6 +61,7 @@ def outcome_of(
         "findings_by_severity": {s.value: summary.by_severity[s] for s in reversed(Severity)},
         "suppressed": summary.suppressed,
         "coverage": summary.coverage.value,
+        **about_target,
     }
     if header.tool.properties:
         metadata["looked_with"] = header.tool.properties
@@ -66,6 +80,23 @@ def outcome_of(
         metadata=metadata,
         reports=(header,),
     )
+
+
+def _about_target(scan: Scan, summary: Summary) -> dict[str, JsonValue]:
+    """Branch and commit, and what its suppressions did; those worth a word are noted, too."""
+    told: dict[str, JsonValue] = {}
+    repository, suppressions = scan.around.repository, scan.around.suppressions
+    if repository and repository.branch:
+        branch = repository.branch
+        told |= {"branch": branch.name, "commit": branch.commit_sha}
+    if suppressions is not None:
+        accepted = accepted_in(summary, suppressions)
+        told["suppressions"] = accepted.model_dump(mode="json")
+        for said in (*accepted.expired, *accepted.unmatched):
+            summary.note(Notice("info", said))
+    if scan.around.ignored is not None:
+        told["suppressions_ignored"] = scan.around.ignored
+    return told
 
 
 def _failure(
@@ -99,19 +130,36 @@ def _header(scan: Scan, summary: Summary, agent: str, now: datetime) -> Report:
             coverage_key=coverage_key(
                 scan.scanner.name, options, properties.get("rules_hash"), "."
             ),
+            branch=scan.around.repository.branch if scan.around.repository else None,
         ),
         tool=Tool(
             name=scan.scanner.name, version=tool.version if tool else None, properties=properties
         ),
-        assets=[
-            Asset(
+        assets=[_asset(scan.around.repository, scan.target.path, agent)],
+    )
+
+
+def _asset(repository: Repository | None, path: PurePosixPath, agent: str) -> Asset:
+    """The repository where its address is known, so that all its clones are one asset.
+
+    A directory in it is one of its own, written as Terraform does: `https://host/repo//directory`.
+    """
+    if repository and repository.branch and (url := repository.branch.repository_url):
+        below = path.relative_to(repository.root).as_posix()
+        value = url if below == "." else f"{url}//{quote(below)}"
+        if len(value) <= _MAX_ASSET:
+            return Asset(
                 id="target",
-                type="directory",
-                # The path alone would make one asset of two machines' folders of that name.
-                value=f"file://{quote(agent)}{quote(str(scan.target.path))}",
-                name=scan.target.path.name or "/",
+                type="repository",
+                value=value,
+                name=value.partition("://")[2].partition("/")[2],
             )
-        ],
+    return Asset(
+        id="target",
+        type="directory",
+        # The path alone would make one asset of two machines' folders of that name.
+        value=f"file://{quote(agent)}{quote(str(path))}",
+        name=path.name or "/",
     )
 
 

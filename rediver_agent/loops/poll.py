@@ -102,7 +102,9 @@ class PollLoop:
             await anyio.to_thread.run_sync(_check_disk, settings)
             reply = await self._take()
         except OSError as fault:
-            return self._failed(f"nothing new is claimed: {fault}; is state_dir there?", interval)
+            return self._failed(
+                f"nothing new is claimed: {fault}; is state_dir still there?", interval
+            )
         except (DiskFull, SpoolError) as fault:
             return self._failed(str(fault), interval)
         except ServerUnavailable as fault:
@@ -111,7 +113,7 @@ class PollLoop:
             soon = interval if fault.status else min(interval, 2.0 ** min(self._failures, 10))
             return self._failed(str(fault), max(soon, fault.retry_after))
         except ServerRefused as fault:
-            problem = f"{fault}; check the key and server.source_id, or see `rediver-agent doctor`"
+            problem = f"{fault}; check server.api_key and source_id, or ask `rediver-agent doctor`"
             return self._failed(problem, max(interval, REFUSED_SECONDS))
         self._failures = 0
         self.status.poll.went_well(self.now())

@@ -169,7 +169,7 @@ def test_a_claim_that_could_not_be_written_down_is_made_again(house, stub_env, t
     assert house.outcome(first)["status"] == "completed"
     with sqlite3.connect(tmp_path / "state" / "spool.sqlite3") as spool:
         spool.execute(
-            "CREATE TRIGGER bad BEFORE UPDATE ON commands WHEN NEW.state = 'begun' "
+            "CREATE TRIGGER bad BEFORE INSERT ON commands WHEN NEW.state = 'begun' "
             "BEGIN SELECT RAISE(ABORT, 'the disk fails'); END"
         )
     second = house.scan(tmp_path / "app")

@@ -268,7 +268,7 @@ def test_the_second_signal_cancels_and_the_outcome_says_so(house, stub_env, tmp_
     wait_for(lambda: "draining" in agent.text(), "the agent drains")
     agent.process.send_signal(signal.SIGTERM)
 
-    assert agent.process.wait(60) == 0
+    assert agent.process.wait(60) == 3
     assert house.get(command)["status"] == "pending", "another attempt may be made"
     assert not any(alive(pid) for pid in pids(log))
 

@@ -7,7 +7,7 @@ that a test decides how a collection goes:
     [{"asset": "org/one", "findings": 2}, {"notice": ["error", "half of it"]}, {"gate": "/open"}]
 
 `findings` is a number or a list of rule ids, `gate` waits until that file is there, `raise` ends it
-with a `ToolError` of that text, `crash` with a fault of its own.
+with a `ToolError` of that text, `crash` with a fault of its own. Each collection that has read the file adds a line to `begun` in its cache.
 """
 
 import json
@@ -39,10 +39,12 @@ class StubHub(Collector[Options]):
     name = "stubhub"
     options = Options
     from_command = frozenset({"only"})
+    choose_assets = frozenset({"only", "source"})
 
     async def collect(self, ctx: CollectContext, options: Options) -> AsyncIterator[CollectEvent]:
         steps = json.loads(options.source.read_text())
-        (ctx.cache_dir / "begun").touch()
+        with (ctx.cache_dir / "begun").open("a") as log:
+            log.write("begun\\n")
         skipped = False
         for number, step in enumerate(steps):
             ctx.progress(100 * number / len(steps), f"step {number}")

@@ -53,6 +53,7 @@ class Proxy:
         self.delay = 0.0  # seconds, for each piece
         self.cut_request_after: int | None = None  # bytes of a piece, then a reset
         self.cut_reply_after: int | None = None
+        self.garbled = False  # every byte comes as another
 
     def listen(self) -> None:
         """Take connections, on the port of before if there was one."""
@@ -149,6 +150,8 @@ class Proxy:
                 while await reader.read(CHUNK):  # what is unread would make a reset of the end
                     pass
                 return True
+            if self.garbled:
+                data = bytes(byte ^ 1 for byte in data)
             cut = self.cut_reply_after if answer_to is None else self.cut_request_after
             writer.write(data[:cut])
             await writer.drain()

@@ -30,6 +30,7 @@ class Rude(Collector[Options]):
     name = "rude"
     options = Options
     from_command = frozenset({"repository"})
+    choose_assets = frozenset({"repository"})
 
     def __init__(self, collect):
         self._collect = collect
@@ -116,20 +117,21 @@ def test_each_asset_is_a_report_of_its_own_and_an_empty_one_is_told_too(tmp_path
     assert first["findings"][0]["fingerprint"].startswith("rv1:")
 
 
-def test_another_key_of_the_same_source_looks_for_the_same_things(tmp_path):
+def test_another_key_or_choice_of_assets_looks_for_the_same_things(tmp_path):
     keys = [
         collected(tmp_path, two_assets, command_id=f"cmd_{n}", config=config).keys()
         for n, config in enumerate(
             [
                 {"token": "first-secret", "password": "first-secret"},
                 {"token": "second-secret", "password": "second-secret"},
+                {"repository": "a", "password": "third-secret"},
                 {"url": "https://elsewhere"},
             ]
         )
     ]
 
-    assert keys[0] == keys[1]
-    assert not keys[0] & keys[2]
+    assert keys[0] == keys[1] == keys[2]
+    assert not keys[0] & keys[3]
 
 
 FAULTS = [

@@ -1,11 +1,13 @@
 """The configuration: the origin's three modes, precedence, and one sentence for each mistake."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
+from rediver_agent.credentials import Credentials, keep
 from rediver_agent.durations import format_duration, parse_duration
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.settings_file import load
@@ -200,6 +202,93 @@ def test_what_is_no_duration_is_refused(text):
         parse_duration(text)
 
 
-def test_a_setting_that_nothing_acts_on_yet_is_never_ignored_in_silence(file):
-    assert load(file(HYBRID + SERVER)).not_acted_on() == ["agent.scan_interval"]
-    assert load(file(MANAGED + SERVER)).not_acted_on() == []
+# -- secrets in files, and enrolled credentials ----------------------------------------------------
+
+
+def test_a_variable_of_the_file_can_stand_in_a_file_of_its_own(file, tmp_path, monkeypatch):
+    (tmp_path / "token").write_text("ghp_of_a_file\n")
+    monkeypatch.setenv("GITHUB_TOKEN_FILE", str(tmp_path / "token"))
+    path = file("collectors:\n  - {name: github, config: {token: 'Bearer ${GITHUB_TOKEN}'}}\n")
+
+    assert load(path).collector("github").config == {"token": "Bearer ghp_of_a_file"}
+    monkeypatch.setenv("GITHUB_TOKEN", "ghp_of_the_environment")
+    with pytest.raises(ConfigurationError, match="GITHUB_TOKEN and GITHUB_TOKEN_FILE are both set"):
+        load(path)
+    monkeypatch.delenv("GITHUB_TOKEN")
+    monkeypatch.setenv("GITHUB_TOKEN_FILE", str(tmp_path / "nowhere"))
+    with pytest.raises(ConfigurationError, match=r"GITHUB_TOKEN_FILE .* cannot be read"):
+        load(path)
+
+
+def test_a_list_with_secrets_can_stand_in_a_file(tmp_path, monkeypatch):
+    (tmp_path / "list").write_text('[{"name": "github", "config": {"token": "ghp_x"}}]')
+    monkeypatch.setenv("REDIVER_COLLECTORS_FILE", str(tmp_path / "list"))
+
+    assert load().collector("github").config == {"token": "ghp_x"}
+
+
+def test_a_key_or_its_file_of_the_environment_replaces_the_files_own(file, tmp_path, monkeypatch):
+    (tmp_path / "key").write_text("rs_src_of_a_file")
+    monkeypatch.setenv("REDIVER_SERVER__API_KEY_FILE", str(tmp_path / "key"))
+    assert key_of(load(file("server: {api_key: rs_src_written}\n"))) == "rs_src_of_a_file"
+
+    monkeypatch.delenv("REDIVER_SERVER__API_KEY_FILE")
+    monkeypatch.setenv("REDIVER_SERVER__API_KEY", "rs_src_environment")
+    settings = load(file(f"server: {{api_key_file: {tmp_path / 'gone'}}}\n"))
+    assert key_of(settings) == "rs_src_environment"
+    assert settings.server.api_key_file is None
+
+    monkeypatch.setenv("REDIVER_SERVER__API_KEY_FILE", str(tmp_path / "key"))
+    with pytest.raises(ConfigurationError, match=r"the environment sets server\.api_key and"):
+        load()
+
+
+def key_of(settings):
+    return settings.server.api_key.get_secret_value() if settings.server.api_key else None
+
+
+def enroll(state_dir, base_url="https://a.example", key="rs_src_enrolled"):
+    return keep(
+        state_dir,
+        Credentials(
+            base_url=base_url, source_id="src_1", api_key=SecretStr(key), name="a",
+            enrolled_at=datetime(2026, 1, 1, tzinfo=UTC),
+        ),
+    )  # fmt: skip
+
+
+def test_enrolled_credentials_are_used_where_no_server_is_configured(file, tmp_path):
+    kept = enroll(tmp_path / "state")
+    settings = load(file(f"agent: {{enable_command_polling: true}}\nstate_dir: {tmp_path}/state\n"))
+
+    assert (settings.server.base_url, settings.server.source_id) == ("https://a.example", "src_1")
+    assert key_of(settings) == "rs_src_enrolled"
+    assert settings.server.api_key_file == kept
+    assert "rs_src_enrolled" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("server", "key"),
+    [
+        ("base_url: https://b.example", None),
+        ("base_url: https://a.example.evil", None),
+        ("source_id: src_2", None),
+        ("api_key: rs_src_own", "rs_src_own"),
+        ("base_url: https://b.example, api_key: rs_src_own", "rs_src_own"),
+        ("base_url: https://a.example/", "rs_src_enrolled"),
+    ],
+)
+def test_an_enrolled_key_goes_to_no_server_but_its_own(file, tmp_path, server, key):
+    enroll(tmp_path)
+    settings = load(file(f"server: {{{server}}}\nstate_dir: {tmp_path}\n"))
+
+    assert key_of(settings) == key
+    assert key == "rs_src_enrolled" or settings.server.api_key_file is None
+
+
+def test_broken_credentials_are_named_and_not_shown(file, tmp_path):
+    (tmp_path / "credentials.json").write_text('{"api_key": "rs_src_half')
+    with pytest.raises(ConfigurationError, match="enroll again with --force") as refused:
+        load(file(f"state_dir: {tmp_path}\n"))
+
+    assert "rs_src_half" not in str(refused.value)

@@ -53,7 +53,7 @@ class Trivy(Scanner[Options]):
     name = "trivy"
     program = "trivy"
     options = Options
-    exclusive_cache = True  # a second trivy gives up after a second: its cache takes one at a time
+    exclusive_cache = True  # one run may be fetching the database there that another reads
 
     async def probe(self, ctx: ScanContext) -> str:
         """The version, from `trivy --version`."""

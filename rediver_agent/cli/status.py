@@ -1,0 +1,91 @@
+"""`rediver-agent status`: whether an agent runs on this state directory, and what it is doing.
+
+Asks neither the agent nor the server: the lock says who runs, and `status.json` what he did last.
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import click
+
+from rediver_agent.cli.options import config_option
+from rediver_agent.cli.status_table import write_status
+from rediver_agent.errors import SpoolError
+from rediver_agent.loops.snapshot import on_disk
+from rediver_agent.loops.status_file import FILE_NAME, MOST_SECONDS
+from rediver_agent.settings import Settings
+from rediver_agent.settings_file import load
+from rediver_agent.state_holder import holder_of
+
+NOT_RUNNING: Final = 1
+SILENT_AFTER: Final = timedelta(seconds=4 * MOST_SECONDS)
+
+State = Literal["running", "starting", "silent", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An agent, from outside. `facts` are what it wrote last, this one or its predecessor."""
+
+    state: State
+    pid: int | None
+    state_dir: Path
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def written_at(self) -> datetime | None:
+        """When it last said something."""
+        written = self.facts.get("written_at")
+        return datetime.fromisoformat(written) if isinstance(written, str) else None
+
+
+@click.command("status")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@config_option
+def command(as_json: bool, config_file: Path | None) -> None:
+    """Show what the agent of this configuration is doing; exit 1 if it does not run."""
+    standing = standing_of(load(config_file), datetime.now(UTC))
+    if as_json:
+        document = {**asdict(standing), "state_dir": str(standing.state_dir)}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        write_status(standing, datetime.now(UTC), sys.stdout)
+    if standing.state in ("stopped", "silent"):
+        raise SystemExit(NOT_RUNNING)
+
+
+def standing_of(settings: Settings, now: datetime) -> Standing:
+    """Whether and how their agent runs. Raises `SpoolError` where this user may not look."""
+    state_dir = settings.state_dir
+    pid = holder_of(state_dir)
+    facts = _read(state_dir / FILE_NAME)
+    if pid is None:
+        # What waits may have changed since it wrote: `scan --push` sends it too.
+        now_there = {"server": settings.server.base_url, **on_disk(state_dir)}
+        return Standing("stopped", None, state_dir, {**facts, **now_there})
+    if facts.get("pid") != pid or "stopped_at" in facts:
+        now_there = {"server": settings.server.base_url, **on_disk(state_dir)}
+        return Standing("starting", pid, state_dir, now_there)
+    standing = Standing("running", pid, state_dir, facts)
+    if standing.written_at is None or now - standing.written_at > SILENT_AFTER:
+        return Standing("silent", pid, state_dir, facts)
+    return standing
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What an agent wrote; nothing where none did, or where a crash left half a file."""
+    try:
+        document: object = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except OSError as fault:
+        raise SpoolError(
+            f"{path} cannot be read: {fault.strerror}; ask as the user that the agent runs as"
+        ) from fault
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", document) if isinstance(document, dict) else {}
