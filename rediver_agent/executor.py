@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Final, Protocol
 
 import anyio
@@ -133,6 +134,7 @@ class Executor:
         self.kept_for_server = 0
         """Slots that local work leaves free, where there are several."""
         self._jobs: dict[str, Job] = {}
+        self._unwritten: dict[str, Callable[[], None]] = {}
         self._idle = anyio.Event()
         self.finished = 0
         self.failed = 0
@@ -265,7 +267,7 @@ class Executor:
             elif not outcome.deferred:
                 await self._finish(job, outcome, started)
         except DiskFull:
-            # The findings do not fit; the bare outcome may. Without it the next start reports it.
+            # The findings do not fit; the bare outcome may.
             bare = failure(Reason.DISK_FULL, "the agent's disk is full; free space", retryable=True)
         except SpoolError as fault:
             bare = failure(Reason.AGENT_ERROR, str(fault), retryable=True)
@@ -277,14 +279,29 @@ class Executor:
             return outcome
         try:
             await self._finish(job, bare, started)
-        except (DiskFull, SpoolError):
-            log.exception("%s: the outcome could not be written; free disk space", job.id)
+        except (DiskFull, SpoolError) as fault:
+            log.error("%s: the outcome cannot be written yet: %s", job.id, fault)
+            self._unwritten[job.id] = self._writing(job, bare, started)
         return bare
 
+    async def write_late(self) -> int:
+        """Write the outcomes that the disk had no room for, and say how many those were.
+
+        Raises `DiskFull` or `SpoolError` as long as it has none.
+        """
+        late = list(self._unwritten.items())
+        for command_id, write in late:
+            await anyio.to_thread.run_sync(write)
+            del self._unwritten[command_id]
+            log.info("%s: the outcome is written now", command_id)
+        return len(late)
+
     async def _finish(self, job: Job, outcome: Outcome, started: datetime) -> None:
-        result = self._result(job, outcome, started)
+        await anyio.to_thread.run_sync(self._writing(job, outcome, started))
+
+    def _writing(self, job: Job, outcome: Outcome, started: datetime) -> Callable[[], None]:
         write = self._spool.finish if job.commanded else self._spool.finish_local
-        await anyio.to_thread.run_sync(write, job.id, result, outcome.reports)
+        return partial(write, job.id, self._result(job, outcome, started), outcome.reports)
 
     def _result(self, job: Job, outcome: Outcome, started: datetime) -> CommandResult:
         now = self._now()

@@ -25,7 +25,7 @@ RESERVED: Final = 1 / 16
 _RUNS: Final = """SELECT *,
     (SELECT count(*) FROM reports WHERE command_id = local_runs.id) AS reports,
     (SELECT count(*) FROM outbox WHERE command_id = local_runs.id AND parked) AS parked,
-    (SELECT count(*) FROM outbox WHERE command_id = local_runs.id AND ready) AS waiting
+    (SELECT count(*) FROM outbox WHERE command_id = local_runs.id) AS waiting
     FROM local_runs"""
 
 
@@ -207,7 +207,7 @@ class LocalReports:
         while most - _used_pages(db) < least:
             row = db.execute(
                 "SELECT id FROM local_runs WHERE finished_at IS NOT NULL AND NOT (? AND EXISTS ("
-                "SELECT 1 FROM outbox WHERE command_id = local_runs.id AND ready)) "
+                "SELECT 1 FROM outbox WHERE command_id = local_runs.id)) "
                 "ORDER BY seq LIMIT 1",
                 (self.for_server,),
             ).fetchone()

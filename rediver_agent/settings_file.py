@@ -53,7 +53,7 @@ def read(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> "S
     return Sources(path, document, _environment(), flags or {})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)  # there are secrets in it
 class Sources:
     """What each source says. `settings` puts them together."""
 

@@ -334,7 +334,7 @@ class Spool(CommandLedger, LocalReports):
 
     def _drop_abandoned(self, db: sqlite3.Connection, before: float) -> None:
         query = (
-            "SELECT DISTINCT report_id FROM outbox WHERE parked = 0 AND ready = 0 "
+            "SELECT DISTINCT report_id FROM outbox WHERE NOT parked AND NOT ready "
             "AND created_at < ? AND command_id NOT IN (SELECT id FROM commands "
             "UNION ALL SELECT id FROM local_runs)"
         )

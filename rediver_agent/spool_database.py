@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS sent_parts (
 CREATE INDEX IF NOT EXISTS idx_outbox_due ON outbox(parked, ready, next_try_at);
 CREATE INDEX IF NOT EXISTS idx_outbox_report ON outbox(report_id, part);
 CREATE INDEX IF NOT EXISTS idx_outbox_command ON outbox(command_id, kind);
+CREATE INDEX IF NOT EXISTS idx_outbox_created ON outbox(created_at);
 CREATE INDEX IF NOT EXISTS idx_reports_command ON reports(command_id);
 CREATE INDEX IF NOT EXISTS idx_local_runs_finished ON local_runs(finished_at);
 """

@@ -45,7 +45,7 @@ def open_or_set_aside(
         if why := damage(path):
             _set_aside(path, why, now(), _room(settings))
     except OSError as fault:
-        raise SpoolError(f"{path} cannot be set aside: {fault.strerror}; mend that") from fault
+        raise SpoolError(f"{path} cannot be used: {fault.strerror}; mend that") from fault
     return open_spool(), set_aside(settings.state_dir)
 
 

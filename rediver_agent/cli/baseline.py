@@ -75,6 +75,11 @@ class Comparison:
                     "agent uses the same state_dir; scan without --push, or give it another"
                 )
 
+    @property
+    def sentence(self) -> str:
+        """How much is new."""
+        return f"{self.new.total() or 'nothing'} new, {self.known} known from the baseline"
+
     def findings(self, report_id: str) -> Iterator[Finding]:
         """The findings of a report, each with its state among its properties."""
         for finding, state in zip(

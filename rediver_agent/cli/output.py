@@ -45,6 +45,8 @@ def write_reports(
         cast("io.TextIOWrapper", sys.stdout).reconfigure(encoding="utf-8")
         for note in notes(outcomes):
             click.echo(printable(note), err=True)
+        if comparison:
+            click.echo(comparison.sentence, err=True)
     with _written(output) as stream:
         if format_name == "json":
             _write_json(comparison.findings if comparison else spool.findings, reports, stream)

@@ -6,7 +6,7 @@ A failed run is shown as one, in its own words; a clean one with its age: an old
 import json
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +38,8 @@ from rediver_agent.spool_database import FILE_NAME
 SHOWN: Final = 50  # in the table; --json prints all
 LATEST: Final = "latest"
 SHORT_ID: Final = 8  # of 24; as much as is needed is enough for `show`
+DELIVERY: Final = {"nothing": "", "waiting": "waits", "given_up": "given up"}
+DELIVERY_STYLES: Final = {"sent": "green", "refused": "bold red", "given_up": "red"}
 OLD: Final = 2  # intervals without another scan: what it said is doubtful by now
 
 
@@ -56,7 +58,9 @@ def list_reports(as_json: bool, config_file: Path | None) -> None:
     with _spool_of(settings) as spool:
         if as_json:
             runs = spool.local_runs() if spool else []
-            click.echo(json.dumps({"reports": [_document(run, now) for run in runs]}, indent=2))
+            click.echo(
+                json.dumps({"reports": [_document(run, settings, now) for run in runs]}, indent=2)
+            )
             return
         runs = spool.local_runs(SHOWN) if spool else []
         more = spool.count_local_runs() - len(runs) if spool else 0
@@ -67,6 +71,8 @@ def list_reports(as_json: bool, config_file: Path | None) -> None:
     console.print(_table(runs, settings, now))
     if more:
         console.print(f"… and {more} older; --json prints all")
+    for line in _failures(runs):
+        console.print(line)
 
 
 @command.command("show")
@@ -117,6 +123,8 @@ def _spool_of(settings: Settings) -> Generator[Spool | None]:
 def _chosen(spool: Spool, word: str, settings: Settings) -> LocalRun:
     if word == LATEST:
         run = spool.latest_local_run()
+        if run is None and spool.count_local_runs():
+            raise ConfigurationError("nothing is finished yet; see `rediver-agent status`")
         if run is None:
             raise ConfigurationError(_why_none(settings))
         return run
@@ -148,17 +156,30 @@ def _table(runs: list[LocalRun], settings: Settings, now: datetime) -> Table:
         table.add_column(column, overflow="fold")
     seen: set[LocalWork] = set()
     for run in runs:
-        style = "yellow" if run.work not in seen and _is_old(run, settings, now) else ""
+        old = run.work not in seen and _is_old(run, settings, now)
+        age = span(now - (run.finished_at or run.started_at)).split()[:2]  # the largest unit
         table.add_row(
             _short(run),
-            f"{run.finished_at:%Y-%m-%d %H:%M:%S}" if run.finished_at else "",
-            Text(span(now - (run.finished_at or run.started_at)), style=style),
+            f"{run.finished_at:%Y-%m-%d %H:%M}" if run.finished_at else "",
+            Text(" ".join(age), style="yellow" if old else ""),
             printable(_what(run)),
             _said(run),
-            _at_server(run, settings),
+            Text(_delivery(run, settings), style=DELIVERY_STYLES.get(run.delivery, "")),
         )
         seen.add(run.work)
     return table
+
+
+def _failures(runs: list[LocalRun]) -> Iterator[Text]:
+    """What is wrong now, in its own words: of each piece of work the newest run, if it failed."""
+    seen: set[LocalWork] = set()
+    for run in runs:
+        if run.result is None or run.work in seen:
+            continue
+        seen.add(run.work)
+        if run.result.status is not ResultStatus.COMPLETED:
+            error = " ".join((run.result.error or "it says nothing more").split())
+            yield Text(printable(f"{_short(run)} {_what(run)}: {error}"), style="bold red")
 
 
 def _is_old(run: LocalRun, settings: Settings, now: datetime) -> bool:
@@ -176,31 +197,22 @@ def _said(run: LocalRun) -> Text:
         return Text("not finished", style="dim")
     counts = summary(_counts(result))
     if result.status is not ResultStatus.COMPLETED:
-        reason = result.metadata.get("reason")
-        word = f"{result.status.value} ({reason})" if reason else result.status.value
-        text = Text(
-            printable(f"{word}: {' '.join((result.error or '').split())}"), style="bold red"
-        )
+        why = str(result.metadata.get("reason") or "on request")
+        text = Text(f"{result.status.value}: {printable(why)}", style="bold red")
         return text.append("; ").append(counts) if result.findings_count else text
     if result.metadata.get("coverage") == "partial":
         return counts.append("; NOT everything was looked at", style="yellow")
     return counts
 
 
-def _at_server(run: LocalRun, settings: Settings) -> Text:
-    match run.delivery:
-        case "sent":
-            return Text("sent", style="green")
-        case "waiting" if settings.server.base_url is None:
-            return Text("kept here")
-        case "waiting":
-            return Text("not sent yet", style="yellow")
-        case "refused":
-            return Text("refused, see `spool list`", style="bold red")
-        case "given_up":
-            return Text("never sent: given up", style="red")
-        case "nothing":
-            return Text("nothing to send" if run.result else "", style="dim")
+def _delivery(run: LocalRun, settings: Settings) -> str:
+    if _is_only_kept(run, settings):
+        return "kept here"
+    return "" if run.result is None else DELIVERY.get(run.delivery, run.delivery)
+
+
+def _is_only_kept(run: LocalRun, settings: Settings) -> bool:
+    return run.delivery == "waiting" and settings.server.base_url is None
 
 
 def _short(run: LocalRun) -> str:
@@ -225,7 +237,7 @@ def _ago(moment: datetime, now: datetime) -> str:
 # -- for machines, and for `scan`'s own output -----------------------------------------------------
 
 
-def _document(run: LocalRun, now: datetime) -> dict[str, Any]:
+def _document(run: LocalRun, settings: Settings, now: datetime) -> dict[str, Any]:
     result = run.result
     document: dict[str, Any] = {
         "id": run.id,
@@ -236,7 +248,7 @@ def _document(run: LocalRun, now: datetime) -> dict[str, Any]:
         "finished_at": run.finished_at.isoformat() if run.finished_at else None,
         "age_seconds": round((now - (run.finished_at or run.started_at)).total_seconds()),
         "status": result.status.value if result else "unfinished",
-        "delivery": run.delivery,
+        "delivery": "kept" if _is_only_kept(run, settings) else run.delivery,
     }
     if result is not None:
         document |= {

@@ -27,7 +27,7 @@ Line = tuple[str, Text]
 def write_status(standing: "Standing", now: datetime, stream: TextIO) -> None:
     """A headline, what runs, and a line for everything else that is known."""
     console = console_for(stream)
-    console.print(_headline(standing, now))
+    console.print(_headline(standing, now), soft_wrap=True)
     if standing.state in ("running", "silent"):
         console.print()
         console.print(_running(standing.facts, now))

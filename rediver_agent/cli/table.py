@@ -12,7 +12,7 @@ from rich.text import Text
 from rediver_agent.cli.accepted import notes, suppressed_in_source, suppressed_sentence
 from rediver_agent.cli.baseline import NEW, UNCHANGED, Comparison, Findings, state_of
 from rediver_agent.cli.console import console_for
-from rediver_agent.contract.findings import Finding, Severity
+from rediver_agent.contract.findings import Finding, Report, Severity, SourceType
 from rediver_agent.contract.results import ResultStatus
 from rediver_agent.executor import Outcome
 from rediver_agent.handlers.scan_outcome import notices_of
@@ -54,19 +54,24 @@ def write_compared_table(
         states = [Text(state_of(finding), _STATE_STYLES[state_of(finding)]) for _, finding in worst]
         console.print(findings_table(worst, states))
     _print_rest(console, outcomes, counts, len(worst))
-    console.print(
-        f"{comparison.new.total() or 'nothing'} new, {comparison.known} known from the baseline"
-    )
+    console.print(comparison.sentence)
 
 
 def _rows(findings: Findings, outcomes: Sequence[Outcome]) -> Iterator[Row]:
     return (
-        (report.tool.name, finding)
+        (_found_by(report), finding)
         for outcome in outcomes
         for report in outcome.reports
         for finding in findings(report.metadata.id)
         if finding.suppression is None
     )
+
+
+def _found_by(report: Report) -> str:
+    """The tool; with the asset where it looks into many, as a collector does."""
+    if report.metadata.source_type is not SourceType.COLLECTOR or not report.assets:
+        return report.tool.name
+    return f"{report.tool.name} {report.assets[0].name or report.assets[0].value}"
 
 
 def _print_rest(

@@ -16,9 +16,9 @@ import anyio
 import anyio.to_thread
 from pydantic import JsonValue
 
-from rediver_agent import __version__
+from rediver_agent import __version__, spool_view
 from rediver_agent.configuration import Configuration
-from rediver_agent.errors import RediverError
+from rediver_agent.errors import RediverError, SpoolError
 from rediver_agent.executor import Job, Outcome, described
 from rediver_agent.handlers.plugin_options import collector_problem
 from rediver_agent.handlers.scan_context import AgentScanContext
@@ -106,13 +106,14 @@ class HealthCheckHandler:
         return said
 
     async def _spool(self) -> JsonValue:
-        entries = await anyio.to_thread.run_sync(self.spool.entries)
-        parked = sum(entry.parked for entry in entries)
-        return {
-            "waiting": len(entries) - parked,
-            "parked": parked,
-            "moved_aside": list(self.status.moved_aside),
-        }
+        told: dict[str, JsonValue] = {"moved_aside": list(self.status.moved_aside)}
+        state_dir = self.configuration.settings.state_dir
+        try:
+            view = await anyio.to_thread.run_sync(spool_view.look, state_dir)
+        except SpoolError as fault:
+            return {**told, "problem": str(fault)}
+        oldest = _time(view.oldest_at)
+        return {**told, "waiting": view.waiting, "parked": view.parked, "oldest_at": oldest}
 
 
 async def probe(

@@ -89,7 +89,7 @@ class NotifyLoop:
                 self._nudged.ring()
             case CommandCancelledMessage(command_id=command_id):
                 if self.cancel(command_id):
-                    log.info("%s: the server asks to cancel it", command_id)
+                    log.info("%s: cancelled by the server's socket", command_id)
             case ClosingMessage(reason=reason):
                 log.debug("the server closes the socket: %s", reason)
             case None:

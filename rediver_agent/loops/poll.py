@@ -99,6 +99,8 @@ class PollLoop:
         settings = self.configuration.settings
         interval = settings.agent.command_poll_interval.total_seconds()
         try:
+            if await self.executor.write_late():
+                self.outbox_bell.ring()
             await anyio.to_thread.run_sync(_check_disk, settings)
             reply = await self._take()
         except OSError as fault:
@@ -106,7 +108,7 @@ class PollLoop:
                 f"nothing new is claimed: {fault}; is state_dir still there?", interval
             )
         except (DiskFull, SpoolError) as fault:
-            return self._failed(str(fault), interval)
+            return self._failed(f"nothing new is claimed: {fault}", interval)
         except ServerUnavailable as fault:
             self._failures += 1
             # Soon at first, for a claim whose reply was lost; the interval while it stays away.
@@ -233,7 +235,7 @@ def _unknown(raw: Mapping[str, JsonValue]) -> UnknownCommand:
 
 def _check_disk(settings: Settings) -> None:
     if free_bytes(settings.state_dir) < settings.retry_queue.min_free_bytes:
-        raise DiskFull("the disk is nearly full: nothing new is claimed; free space")
+        raise DiskFull("the disk is nearly full; free space")
 
 
 def _jittered(seconds: float) -> float:

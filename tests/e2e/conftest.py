@@ -15,7 +15,7 @@ def stub_plugin(tmp_path_factory):
     return directory / "site"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def stub_env(stub_plugin):
     """The environment of an agent that has the stub scanner and its program."""
     path = os.pathsep.join([str(stub_plugin / "bin"), str(BIN), "/usr/bin", "/bin"])

@@ -171,6 +171,8 @@ def test_a_key_is_rotated_under_a_running_agent(house, stub_env, tmp_path):
     assert house.call("GET", "/api/v1/commands", key=old)[0] == 401
 
     assert house.outcome(house.command("health_check", payload={}))["status"] == "completed"
+    opened = "the server wakes this agent by a WebSocket"
+    wait_for(lambda: agent.text().count(opened) == 2, "its socket is open again, by the new key")
     assert agent.stop() == 0
     assert agent.text().count("it is empty") == 1
     assert old not in agent.text()

@@ -176,6 +176,7 @@ def test_a_typed_collection_prints_what_was_found(agent, hub, tmp_path):
 
     assert (named.returncode, gated.returncode, every.returncode) == (0, 1, 2), named.stderr
     assert "2 findings: 2 high" in named.stdout
+    assert "stubhub a" in named.stdout, "the asset is named"
     assert "NOT everything was looked at: a: no right with ***" in named.stdout
     assert "gone: no plugin provides the collector 'gone'" in every.stderr
     (report,) = json.loads(every.stdout)["reports"]

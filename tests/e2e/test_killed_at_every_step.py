@@ -60,7 +60,8 @@ LESS = [
 ]
 WHILE_THE_TOOL_RUNS = ("heartbeat_call", "tool_started", "tree_orphaned", "progress_call")
 # The server is away from the death until the next agent has started.
-ALONE = ["claim_call:after:1", "tree_orphaned:after:1", "finish:after:1", "result_call:after:1"]
+ALONE = ["claim_call:after:1", "tree_orphaned:after:1"]
+LESS_ALONE = ["tool_started:after:1", *POINTS[6:]]
 
 
 def slow(points):
@@ -119,6 +120,9 @@ class Case:
             self.gate.touch()
         agent = self.start(sys.executable, KILLED_AGENT, point)
         assert agent.process.wait(60) == -signal.SIGKILL, agent.text()[-3000:]
+        if point.startswith("tree_orphaned"):
+            wait_for(lambda: len(self.pids()) == 2, "the tool and its child have started")
+            assert all(map(alive, self.pids())), "nobody but the next agent can end them"
 
     def start_normal(self):
         self.gate.touch()
@@ -175,7 +179,7 @@ def test_killed_at(point, case):
     case.check_ledger(command, case.start_normal())
 
 
-@pytest.mark.parametrize("point", ALONE[:2] + slow(ALONE[2:] + POINTS[4:12]))
+@pytest.mark.parametrize("point", ALONE + slow(LESS_ALONE))
 def test_killed_and_started_again_while_the_server_is_down(point, case):
     command = case.house.scan(case.target)
     case.die_at(point)

@@ -102,12 +102,12 @@ class House:
         assert done.exit_code == 0, done.output
         return json.loads(done.output)
 
-    def start_server(self) -> None:
+    def start_server(self, env: dict | None = None) -> None:
         """Start it, on the port that it had before if it had one."""
         log = self.directory / f"server-{len(self.programs)}.log"
         self.server = Program(
             log, str(BIN / "rediver-server"), "serve", "--port", str(self.port),
-            "--database-url", self.database,
+            "--database-url", self.database, env=env,
         )  # fmt: skip
         self.programs.append(self.server)
         found = wait_for(

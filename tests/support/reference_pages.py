@@ -35,6 +35,7 @@ REASONS = {
     Reason.AGENT_STOPPED: "The agent was stopped during the work. Another attempt may be made.",
     Reason.LEASE_LOST: "The server gave the command to another agent.",
     Reason.FINDINGS_REJECTED: "The server refused the findings; `rediver-agent spool list` shows why.",
+    Reason.CONFIG_REJECTED: "The server accepted no heartbeat under the new settings. Those of before are in force.",
     Reason.AGENT_ERROR: "The agent could not use its own state directory. Another attempt may be made.",
     Reason.DISK_FULL: "The agent's disk is full. Another attempt may be made.",
 }  # fmt: skip
@@ -88,8 +89,10 @@ def _configuration() -> str:
     lines = [
         "# Configuration",
         "",
-        "`agent.yaml`, given by `--config` or `REDIVER_CONFIG`. Default < file < environment < flag.",
+        "`agent.yaml`, given by `--config` or `REDIVER_CONFIG`. Default < enrolled < file < what a server has changed < environment < flag.",
         "Every setting has an environment variable; `${VAR}` is expanded in values of the file.",
+        "A secret can stand in a file instead: where `${VAR}` is not set, `VAR_FILE` names a file that holds its value, and so do",
+        "`REDIVER_SERVER__API_KEY_FILE`, `REDIVER_ENROLLMENT_TOKEN_FILE`, `REDIVER_SCANNERS_FILE` and `REDIVER_COLLECTORS_FILE`. Both set is an error.",
         "In the environment a list is JSON: `REDIVER_TARGETS='[\"/srv/code\"]'`. An empty section is its defaults.",
         "Durations are written `30s`, `5m`, `1h30m`. An unknown key is an error, and so is one that is there twice.",
         "",

@@ -7,7 +7,8 @@ that a test decides how a collection goes:
     [{"asset": "org/one", "findings": 2}, {"notice": ["error", "half of it"]}, {"gate": "/open"}]
 
 `findings` is a number or a list of rule ids, `gate` waits until that file is there, `raise` ends it
-with a `ToolError` of that text, `crash` with a fault of its own. Each collection that has read the file adds a line to `begun` in its cache.
+with a `ToolError` of that text, `crash` with a fault of its own. Each collection that has read the
+file adds a line to `begun` in its cache.
 """
 
 import json

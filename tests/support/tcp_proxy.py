@@ -36,7 +36,7 @@ class Proxy:
         self.requests: list[str] = []
         """The first line of each request that has come."""
         self.heal()
-        self._connections: set[asyncio.Task] = set()
+        self._connections: dict[asyncio.Task, asyncio.StreamWriter] = {}
         self._dead: set[asyncio.Task] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -58,7 +58,7 @@ class Proxy:
     def listen(self) -> None:
         """Take connections, on the port of before if there was one."""
         self._server = self._do(
-            asyncio.start_server(self._connected, "127.0.0.1", self.port, ssl=self.tls)
+            asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=self.tls)
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -75,14 +75,10 @@ class Proxy:
         """How many requests for a WebSocket have come."""
         return sum("/agents/ws" in line for line in self.requests)
 
-    @property
-    def open(self) -> int:
-        """How many connections are open."""
-        return len(self._connections)
-
     def close(self) -> None:
         """End it, and everything that goes through it."""
         self.refuse()
+        self._do(self._turn())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -94,17 +90,25 @@ class Proxy:
 
     async def _refuse(self) -> None:
         self._server.close()
-        ended = list(self._connections)
-        for task in ended:
+        ended = dict(self._connections)
+        for task, writer in ended.items():
             task.cancel()
+            _reset(writer)
         await asyncio.gather(*ended, return_exceptions=True)
 
+    async def _turn(self) -> None:
+        """What was aborted is closed some turns of the loop later."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+
     async def _freeze_open(self) -> None:
-        self._dead |= self._connections
+        self._dead |= set(self._connections)
+
+    def _accept(self, reader, writer) -> None:
+        self._connections[self._loop.create_task(self._connected(reader, writer))] = writer
 
     async def _connected(self, reader, writer) -> None:
         task = asyncio.current_task()
-        self._connections.add(task)
         in_order = False
         try:
             with suppress(OSError, EOFError):
@@ -112,7 +116,7 @@ class Proxy:
         except asyncio.CancelledError:
             pass  # by `refuse`: this task is nobody else's
         finally:
-            self._connections.discard(task)
+            self._connections.pop(task, None)
             self._dead.discard(task)
             writer.close() if in_order else _reset(writer)
 
@@ -157,6 +161,8 @@ class Proxy:
             await writer.drain()
             if cut is not None:
                 return False
+        if self.frozen or connection in self._dead:
+            await asyncio.Event().wait()  # the end is lost on the way, too
         return True
 
     def _note(self, data: bytes) -> None:

@@ -111,7 +111,7 @@ def test_it_tells_how_the_agent_stands(tmp_path):
     assert found["socket"] == "open"
     assert found["next_scan_at"] == "2026-01-01T01:01:00Z"
     assert found["spool"] == {
-        "waiting": 0, "parked": 0, "moved_aside": ["spool.corrupt-1.sqlite3"],
+        "waiting": 0, "parked": 0, "oldest_at": None, "moved_aside": ["spool.corrupt-1.sqlite3"],
     }  # fmt: skip
     assert found["poll"] == {
         "good": 1, "failed": 1, "problem": "https://r cannot be reached",

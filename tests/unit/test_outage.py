@@ -9,6 +9,7 @@ import random
 import re
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -37,6 +38,8 @@ class Server:
     """Answers an agent's calls, in the agent's own loop, while `open`; keeps when they came."""
 
     def __init__(self):
+        self.now = asyncio.get_running_loop().now
+        self.commands = []
         self.calls = []
         self.bodies = {}
         self.refuses_keys = False
@@ -78,9 +81,10 @@ class Server:
         if self.refuses_keys:
             return 401, UNAUTHORIZED
         if path.endswith("/claim"):
-            return 200, {"commands": [], "poll_interval_seconds": 30}
+            commands, self.commands = self.commands, []
+            return 200, {"commands": commands, "poll_interval_seconds": 30}
         if path.endswith("/heartbeat"):
-            return 200, {"success": True, "server_time": "2026-01-01T00:00:00Z"}
+            return 200, {"success": True, "server_time": self.now().isoformat()}
         if path.endswith("/findings"):
             return 200, {"success": True}
         if path.endswith("/result"):
@@ -91,26 +95,26 @@ class Server:
 class Loops:
     """What of an agent talks to its server."""
 
-    def __init__(self, loop, spool, state, client, max_age="168h", **agent):
+    def __init__(self, now, spool, state, client, max_age="168h", **agent):
         agent = {"name": "a", "enable_command_polling": True, **agent}
         settings = Settings(
             agent=agent, server=SERVER, state_dir=state, retry_queue={"max_age": max_age}
         )
         configuration = Configuration(settings)
-        self.status = Status(loop.now(), "server-controlled")
+        self.status = Status(now(), "server-controlled")
         self.bell, outbox_bell, heartbeat_bell = Doorbell(), Doorbell(), Doorbell()
-        executor = build_executor(configuration, Registry({}, {}), spool, now=loop.now)
+        executor = build_executor(configuration, Registry({}, {}), spool, now=now)
         self.tasks = anyio.create_task_group()
-        self.deliver = DeliverLoop(client, spool, configuration, outbox_bell, loop.now)
+        self.deliver = DeliverLoop(client, spool, configuration, outbox_bell, now)
         self.heartbeat = HeartbeatLoop(
             client=client, executor=executor, spool=spool, configuration=configuration,
             runtime=self.status, scanners=list, collectors=list, hostname="h", instance_id="i",
-            started=loop.now(), now=loop.now, bell=heartbeat_bell,
+            started=now(), now=now, bell=heartbeat_bell,
         )  # fmt: skip
         self.poll = PollLoop(
             client=client, executor=executor, spool=spool, configuration=configuration,
             status=self.status, tasks=self.tasks, bell=self.bell, outbox_bell=outbox_bell,
-            heartbeat_bell=heartbeat_bell, instance_id="i", now=loop.now,
+            heartbeat_bell=heartbeat_bell, instance_id="i", now=now,
         )  # fmt: skip
         self.waits = []
         self.notify = NotifyLoop(client, self.bell, bool, self.status, self._uniform)
@@ -128,9 +132,9 @@ class Loops:
             self.tasks.cancel_scope.cancel()
 
 
-def client_of(loop, port, key="rs_src_x"):
+def client_of(now, port, key="rs_src_x"):
     server = {"base_url": f"http://127.0.0.1:{port}", "api_key": key}
-    return Client(Settings(server=server).server, now=loop.now)
+    return Client(Settings(server=server).server, now=now)
 
 
 def finished_scan(spool):
@@ -159,8 +163,8 @@ def test_hours_without_a_server_are_sat_out_and_then_everything_is_delivered_onc
         await server.close()  # its port is known, and nobody listens
         spool = Spool(tmp_path, now=loop.now)
         finished_scan(spool)
-        async with client_of(loop, server.port) as client:
-            agent = Loops(loop, spool, tmp_path, client)
+        async with client_of(loop.now, server.port) as client:
+            agent = Loops(loop.now, spool, tmp_path, client)
             every = (agent.poll, agent.heartbeat, agent.deliver, agent.notify)
             async with agent.running(*every):
                 await anyio.sleep(hours * HOUR)
@@ -200,8 +204,8 @@ def test_an_outage_that_outlasts_the_spool_leaves_no_clean_result(tmp_path):
         await server.close()
         spool = Spool(tmp_path, now=loop.now)
         finished_scan(spool)
-        async with client_of(loop, server.port) as client:
-            agent = Loops(loop, spool, tmp_path, client, max_age="24h")
+        async with client_of(loop.now, server.port) as client:
+            agent = Loops(loop.now, spool, tmp_path, client, max_age="24h")
             async with agent.running(agent.deliver):
                 await anyio.sleep(DAY + 3 * HOUR)
                 assert spool.entries() == []
@@ -221,8 +225,8 @@ def test_a_refused_key_costs_one_poll_a_minute_and_no_more_once_it_is_good(tmp_p
         server.refuses_keys = True
         spool = Spool(tmp_path, now=loop.now)
         finished_scan(spool)
-        async with client_of(loop, server.port) as client:
-            agent = Loops(loop, spool, tmp_path, client, command_poll_interval="1s")
+        async with client_of(loop.now, server.port) as client:
+            agent = Loops(loop.now, spool, tmp_path, client, command_poll_interval="1s")
             async with agent.running(agent.poll, agent.deliver):
                 await anyio.sleep(HOUR)
                 assert 50 <= len(server.times("/claim")) <= 76
@@ -249,9 +253,9 @@ def test_many_agents_do_not_come_back_as_a_herd(tmp_path, agents):
         spool = Spool(tmp_path, now=loop.now)  # one for all: nothing is claimed
         async with AsyncExitStack() as stack:
             for number in range(agents):
-                client = client_of(loop, server.port, f"rs_src_{number}")
+                client = client_of(loop.now, server.port, f"rs_src_{number}")
                 await stack.enter_async_context(client)
-                agent = Loops(loop, spool, tmp_path, client)
+                agent = Loops(loop.now, spool, tmp_path, client)
                 await stack.enter_async_context(agent.running(agent.poll, agent.notify))
             await anyio.sleep(MINUTE)
             await server.close()
@@ -272,5 +276,38 @@ def test_many_agents_do_not_come_back_as_a_herd(tmp_path, agents):
             assert min(fifths[n] for n in range(4)) >= 0.05 * agents, (path, fifths, late)
         spool.close()
         await server.close()
+
+    virtual_time.run(main)
+
+
+@pytest.mark.parametrize(
+    ("hours_off", "expires_in", "reason"),
+    [(1, 60, "unknown_scanner"), (-1, 60, "unknown_scanner"), (-1, -1, "expired")],
+)
+def test_a_command_expires_by_the_servers_clock_whatever_the_agents_says(
+    tmp_path, hours_off, expires_in, reason
+):
+    """Not early where the agent is an hour ahead, and not run late where it is behind."""
+
+    async def main(loop):
+        def now():
+            return loop.now() + timedelta(hours=hours_off)
+
+        server = Server()
+        await server.open()
+        expires_at = (loop.now() + timedelta(seconds=expires_in)).isoformat()
+        payload = {"scanner": "none", "target": "/"}
+        command = {"id": "cmd_1", "type": "scan", "payload": payload, "expires_at": expires_at}
+        server.commands = [{**command, "attempt": 1}]
+        spool = Spool(tmp_path, now=now)
+        async with client_of(now, server.port) as client:
+            agent = Loops(now, spool, tmp_path, client)
+            await agent.heartbeat.beat()
+            async with agent.running(agent.poll, agent.deliver):
+                await anyio.sleep(10)
+        spool.close()
+        await server.close()
+        (result,) = server.bodies["/api/v1/commands/cmd_1/result"]
+        assert json.loads(result)["metadata"]["reason"] == reason
 
     virtual_time.run(main)

@@ -124,8 +124,8 @@ def test_another_key_or_choice_of_assets_looks_for_the_same_things(tmp_path):
             [
                 {"token": "first-secret", "password": "first-secret"},
                 {"token": "second-secret", "password": "second-secret"},
-                {"repository": "a", "password": "third-secret"},
-                {"url": "https://elsewhere"},
+                {"token": "first-secret", "password": "first-secret", "repository": "a"},
+                {"token": "first-secret", "password": "first-secret", "url": "https://other"},
             ]
         )
     ]

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import threading
 from contextlib import suppress
+from datetime import timedelta
 
 import anyio
 import pytest
@@ -15,10 +16,12 @@ from rediver_agent.configuration import Configuration
 from rediver_agent.contract import Finding, HealthCheckCommand, ScanCommand
 from rediver_agent.errors import ReportUnreadable
 from rediver_agent.executor import Cause, Job
+from rediver_agent.handlers.health_check import HealthCheckHandler
 from rediver_agent.interfaces import Notice, Parser, Scanner, ScanReport
 from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
+from rediver_agent.status import Status
 
 
 class Options(BaseModel, extra="forbid"):
@@ -233,10 +236,13 @@ def test_a_probe_that_fails_hides_no_other_scanner(tmp_path, fault):
     settings = Settings(state_dir=tmp_path / "state")
     spool = Spool(settings.state_dir, now=utc_now)
     registry = Registry({"bad": Bad(report), "good": Good(report)}, {})
-    executor = build_executor(Configuration(settings), registry, spool)
+    status = Status(utc_now(), "server-controlled")
+    check = HealthCheckHandler(
+        registry, Configuration(settings), spool, utc_now, status, clock_skew=timedelta
+    )
     job = Job(HealthCheckCommand(id="cmd_1", type="health_check"), commanded=False)
 
-    outcome = anyio.run(executor.execute, job)
+    outcome = anyio.run(check.handle, job)
     spool.close()
 
     assert outcome.metadata["scanners"]["good"] == {"usable": True, "version": "1.0"}

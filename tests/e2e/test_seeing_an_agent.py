@@ -1,0 +1,238 @@
+"""What a running agent shows: `rediver-agent status`, its log, its metrics, and to systemd."""
+
+import json
+import os
+import signal
+import socket
+import subprocess  # noqa: TID251 - the command line is what is looked at
+import urllib.request
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from house import BIN, House, wait_for
+from stub_scanner import behave
+
+from rediver_agent.cli.status import standing_of
+from rediver_agent.settings_file import load
+
+
+class Systemd:
+    """The socket that a service manager listens at."""
+
+    def __init__(self, path):
+        self.path = path
+        self.door = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.door.bind(str(path))
+        self.door.settimeout(0.5)
+
+    def environment(self, watchdog_seconds):
+        return {
+            "NOTIFY_SOCKET": str(self.path),
+            "WATCHDOG_USEC": str(round(watchdog_seconds * 1_000_000)),
+        }
+
+    def hears(self):
+        """The next message; None if there is none for half a second."""
+        try:
+            return self.door.recv(4096).decode()
+        except TimeoutError:
+            return None
+
+    def hears_until(self, wanted):
+        """Everything up to the message that is waited for."""
+        said = []
+        wait_for(lambda: said.append(self.hears()) or said[-1] == wanted, f"{wanted} in {said}")
+        return [message for message in said if message]
+
+
+@pytest.fixture
+def systemd(tmp_path):
+    manager = Systemd(tmp_path / "notify")
+    with closing(manager.door):
+        yield manager
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A house without a server, for agents that need none."""
+    house = House(tmp_path)
+    yield house
+    house.close()
+
+
+def free_port():
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return listener.getsockname()[1]
+
+
+def asked(config, *arguments, env=None):
+    """Exit code and what `rediver-agent status` prints."""
+    done = subprocess.run(
+        [BIN / "rediver-agent", "status", *arguments, "--config", config],
+        capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})},
+    )  # fmt: skip
+    return done.returncode, done.stdout + done.stderr
+
+
+def written(directory):
+    """What the agent has written last, as it stands in the file."""
+    file = directory / "state" / "status.json"
+    return file.read_text() if file.exists() else ""
+
+
+def standalone(house, target, env, **settings):
+    """An agent that scans by itself, and its configuration."""
+    agent = house.start_agent(
+        agent={"enable_command_polling": False, **settings.pop("agent", {})},
+        server={"base_url": None, "api_key": None, "source_id": None},
+        targets=[str(target)], scanners=[{"name": "stub"}], env=env, **settings,
+    )  # fmt: skip
+    return agent, house.directory / f"agent-{len(house.programs) - 1}.yaml"
+
+
+def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
+    house, stub_env, tmp_path, systemd
+):
+    app, gate, port = tmp_path / "app", tmp_path / "gate", free_port()
+    behave(
+        app, gate=str(gate),
+        script=f"import os; open({str(tmp_path / 'env')!r}, 'w').write(repr(dict(os.environ)))",
+    )  # fmt: skip
+    env = {**stub_env, **systemd.environment(watchdog_seconds=1)}
+    agent = house.start_agent(app, env=env, agent={"log_format": "json", "metrics_port": port})
+    config = tmp_path / "agent-1.yaml"
+
+    said = systemd.hears_until("READY=1")
+    assert "WATCHDOG=1" in said + systemd.hears_until("WATCHDOG=1")
+
+    command = house.scan(app, report_progress=True)
+    house.running(command)
+    wait_for(lambda: command in written(tmp_path), "the command is in the file")
+    code, table = asked(config)
+    assert code == 0
+    assert f"process {agent.process.pid}" in table
+    assert f"scan stub {app}" in table
+    assert "10 % starting" in table
+    assert "1 of 2 busy" in table
+    assert "rs_src_" not in table
+    assert "NOTIFY_SOCKET" not in wait_for(
+        lambda: (tmp_path / "env").exists() and (tmp_path / "env").read_text(), "the tool's own"
+    )
+
+    numbers = metrics(port)
+    assert numbers["rediver_agent_slots_busy"] == 1
+    assert numbers['rediver_agent_polls_total{result="good"}'] >= 1
+    assert numbers["rediver_agent_last_successful_poll_timestamp_seconds"] > 1.7e9
+    gate.touch()
+    house.outcome(command)
+    over = 'rediver_agent_commands_total{status="completed",type="scan"}'
+    wait_for(lambda: metrics(port).get(over) == 1, "the scan is counted")
+    only_on_loopback(port)
+
+    agent.process.send_signal(signal.SIGSTOP)  # its event loop stands still
+    wait_for(lambda: systemd.hears() is None, "no more signs of life")
+    assert systemd.hears() is None
+    agent.process.send_signal(signal.SIGCONT)
+    systemd.hears_until("WATCHDOG=1")
+
+    agent.process.send_signal(signal.SIGTERM)
+    systemd.hears_until("STOPPING=1")
+    assert agent.process.wait(60) == 0
+    code, table = asked(config)
+    assert code == 1
+    assert "not running" in table
+    assert "stopped" in table
+    lines = [json.loads(line) for line in agent.text().splitlines()]
+    assert {line["command_id"] for line in lines if command in line["message"]} == {command}
+
+
+def metrics(port):
+    """Series and values."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
+        lines = reply.read().decode().splitlines()
+    return {
+        series: float(value)
+        for series, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
+    }
+
+
+def only_on_loopback(port):
+    """Another address of this machine could listen at the port, so nobody does."""
+    with closing(socket.create_server(("127.0.0.2", port))):
+        pass
+
+
+def test_a_killed_agent_does_not_look_alive(alone, stub_env, tmp_path):
+    behave(tmp_path / "app", gate=str(tmp_path / "never"))
+    agent, config = standalone(alone, tmp_path / "app", stub_env)
+    wait_for(lambda: '"name": "stub"' in written(tmp_path), "it scans")
+    code, said = asked(config, "--json")
+    document = json.loads(said)
+    assert code == 0
+    assert (document["state"], document["pid"]) == ("running", agent.process.pid)
+    assert document["facts"]["mode"] == "standalone"
+    assert (tmp_path / "state" / "status.json").stat().st_mode & 0o777 == 0o600
+
+    # One that lives and has written nothing for long is no agent that works.
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    assert standing_of(load(config), later).state == "silent"
+    assert standing_of(load(config), datetime.now(UTC)).state == "running"
+
+    agent.crash()
+    code, said = asked(config)
+    assert code == 1
+    assert "ended without a word; last seen" in said
+    assert json.loads(asked(config, "--json")[1])["pid"] is None
+
+
+def test_local_runs_are_shown_with_what_they_found_and_why_they_failed(alone, stub_env, tmp_path):
+    behave(tmp_path / "app", findings=3)
+    agent, config = standalone(alone, tmp_path / "app", stub_env, agent={"scan_interval": "1s"})
+    wait_for(lambda: '"findings": 3' in written(tmp_path), "the first run is kept")
+    behave(tmp_path / "app", exit=3)
+    wait_for(lambda: '"failed", "findings": null' in written(tmp_path), "the failed one is too")
+    code, said = asked(config)
+
+    assert code == 0
+    assert "next scan" in said
+    assert "3 findings" in said
+    assert "stub-tool ended with exit code 3" in said
+    assert agent.stop() == 0
+    assert "stub-tool ended with exit code 3" in asked(config)[1]
+
+
+def test_a_state_directory_that_no_agent_has_used_is_left_alone(tmp_path):
+    config = tmp_path / "agent.yaml"
+    config.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    code, said = asked(config)
+
+    assert code == 1
+    assert "never was" in said
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_metrics_port_that_is_taken_is_said_before_anything_begins(alone, stub_env, tmp_path):
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        port = listener.getsockname()[1]
+        agent, _ = standalone(alone, tmp_path, stub_env, agent={"metrics_port": port})
+        assert agent.process.wait(60) == 2
+
+    assert f"agent.metrics_port {port} cannot be had" in agent.text()
+    assert "Traceback" not in agent.text()
+
+
+def test_metrics_without_their_library_name_the_extra(tmp_path):
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        f"agent: {{metrics_port: 9}}\ntargets: [{tmp_path}]\nstate_dir: {tmp_path / 'state'}\n"
+    )
+    without = "import sys; sys.modules['prometheus_client'] = None"
+    run = f"{without}; sys.argv[1:] = ['run', '--config', {str(config)!r}]"
+    program = f"{run}; from rediver_agent.cli import main; main()"
+    done = subprocess.run(
+        [BIN / "python", "-c", program], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 2
+    assert "install rediver-agent[metrics]" in done.stderr
