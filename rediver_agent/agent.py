@@ -255,7 +255,11 @@ class _Running:
         if heartbeat is not None:
             update = ConfigUpdateHandler(self._agent.overlay, self._configuration, heartbeat.beat)
             self._executor.add_handler("config_update", update)
-            restart = RestartHandler(self._spool, partial(self._stop.request, Ending.RESTART))
+            restart = RestartHandler(
+                self._spool,
+                self._agent.overlay.check,
+                partial(self._stop.request, Ending.RESTART),
+            )
             self._executor.add_handler("restart", restart)
 
     def _be_woken(self, client: Client, producers: TaskGroup) -> None:

@@ -3,6 +3,7 @@ of the command on whose behalf something was logged.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -20,6 +21,7 @@ Secrets = Callable[[], Iterable[str]]
 current_command: ContextVar[str | None] = ContextVar("current_command", default=None)
 """The id of the command that is worked on here; worker threads inherit it."""
 
+_NAMED: Final = re.compile(r"((?:cmd|local|scan|col)_[A-Za-z0-9_-]+): ")
 _TEXT: Final = "%(asctime)s %(levelname)-7s %(message)s"
 _JSON: Final = {"levelname": "level", "name": "logger", "message": "message"}
 
@@ -93,8 +95,14 @@ def set_level(*, verbose: bool) -> None:
 
 
 def _command_of(record: logging.LogRecord) -> str | None:
-    """Whom a line is about: a plugin's log carries the id, everything else is in its context."""
-    return getattr(record, "command_id", None) or current_command.get()
+    """Whom a line is about: a plugin's log carries the id, most else is logged below the command.
+
+    The loops, which have many in hand, begin a line with the id.
+    """
+    known = getattr(record, "command_id", None) or current_command.get()
+    if known is None and (named := _NAMED.match(record.getMessage())):
+        return named[1]
+    return known
 
 
 def _cleaned(value: Any, secrets: tuple[str, ...]) -> Any:

@@ -241,6 +241,8 @@ class _Told:
     full: bool = False
 
     def __str__(self) -> str:
+        if self.unread and not (self.answered or self.kept or self.refused):
+            return "nothing in it could be read"
         said = [
             f"{self.answered} commands are reported as failed (agent_restarted)",
             f"{self.kept} rows that are whole go on",

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 import anyio
 import click
@@ -12,6 +12,7 @@ from rediver_agent.agent import Agent
 from rediver_agent.cli.options import config_option
 from rediver_agent.configuration import Configuration
 from rediver_agent.credentials import Secrets
+from rediver_agent.errors import ConfigurationError
 from rediver_agent.log import set_level, set_up_logging
 from rediver_agent.overlay import Overlay
 from rediver_agent.plugin_manager import load_plugins
@@ -41,6 +42,21 @@ def command(config_file: Path | None) -> None:
     agent = Agent(overlay, configuration, build_registry(load_plugins()), secrets)
     ending = anyio.run(agent.run)
     if ending is Ending.RESTART:
-        # The same program with the same arguments, environment and process id.
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own arguments, no shell
+        start_anew()
     raise SystemExit(SECOND_SIGNAL_EXIT if ending is Ending.CANCELLED else 0)
+
+
+def start_anew() -> NoReturn:
+    """The same program with the same arguments, environment and process id.
+
+    Raises `ConfigurationError` where it is not there any more; whoever supervises the agent starts
+    it then, and that start answers the command.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - our own arguments, no shell
+    except OSError as fault:
+        raise ConfigurationError(
+            f"the agent has ended and cannot start anew: {sys.executable}: {fault.strerror}"
+        ) from fault

@@ -1,9 +1,10 @@
 """`restart`: end when what runs is done, or after the grace period, and start anew.
 
 Its result is written by the agent that has started: `completed` is never said of a restart that did
-not come to be.
+not come to be. An agent whose configuration has been broken meanwhile goes on as it is.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,24 +13,38 @@ import anyio.to_thread
 
 from rediver_agent.contract.commands import RestartCommand
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
-from rediver_agent.errors import InvalidPayload
-from rediver_agent.executor import Job, Outcome
+from rediver_agent.errors import ConfigurationError, InvalidPayload
+from rediver_agent.executor import Job, Outcome, failure
 from rediver_agent.spool import Spool
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RestartHandler:
-    """Restarts. `request` asks the agent to drain for so long and to start anew."""
+    """Restarts. `request` asks the agent to drain for so long and to start anew.
+
+    `check` raises `ConfigurationError` where the next start would.
+    """
 
     spool: Spool
+    check: Callable[[], None]
     request: Callable[[timedelta], None]
 
     async def handle(self, job: Job) -> Outcome:
         """Deferred: the next start is the outcome."""
         if not isinstance(job.command, RestartCommand):
             raise InvalidPayload("a restart command has a number grace_period_seconds")
+        try:
+            await anyio.to_thread.run_sync(self.check)
+        except ConfigurationError as fault:
+            return failure(Reason.CONFIG_REJECTED, f"the agent could not start anew: {fault}")
         await anyio.to_thread.run_sync(self.spool.restarting, job.id)
-        self.request(timedelta(seconds=job.command.payload.grace_period_seconds))
+        grace = timedelta(seconds=job.command.payload.grace_period_seconds)
+        log.info(
+            "%s: the agent starts anew when what runs is done, after %s at most", job.id, grace
+        )
+        self.request(grace)
         return Outcome(deferred=True)
 
 

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic import BaseModel
 
 from rediver_agent.configuration import Configuration
 from rediver_agent.contract.commands import ScanCommand
@@ -30,6 +30,7 @@ from rediver_agent.errors import (
     UnknownScanner,
 )
 from rediver_agent.executor import Job, Outcome
+from rediver_agent.handlers.plugin_options import validated
 from rediver_agent.handlers.scan_context import AgentScanContext
 from rediver_agent.handlers.scan_outcome import Scan, outcome_of
 from rediver_agent.handlers.surroundings import (
@@ -69,7 +70,7 @@ class ScanHandler:
             raise InvalidPayload("a scan command names a scanner and a target")
         payload = job.command.payload
         scanner = self._scanner(payload.scanner)
-        options = _options(
+        options = validated(
             scanner, {**self.configuration.settings.scanner(scanner.name).config, **payload.config}
         )
         open_target = self.policy.open_commanded if job.commanded else open_typed
@@ -180,20 +181,6 @@ class ScanHandler:
         if not self.configuration.settings.is_enabled(name):
             raise UnknownScanner(f"the scanner {name!r} is not enabled in this agent's scanners")
         return scanner
-
-
-def _options(scanner: AnyScanner, config: Mapping[str, JsonValue]) -> BaseModel:
-    try:
-        return scanner.options.model_validate(config)
-    except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            known = ", ".join(sorted(scanner.options.model_fields))
-            sentence = f"{scanner.name} has no option {place!r} (it has: {known})"
-        else:
-            sentence = f"{scanner.name}'s option {place!r}: {fault['msg']}"
-        raise InvalidPayload(sentence) from error
 
 
 def _threshold(options: BaseModel) -> Severity | None:

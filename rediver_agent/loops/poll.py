@@ -201,7 +201,8 @@ class PollLoop:
             beside.start_soon(sender.run)
             outcome = await self.executor.execute(job)
             why = f": {outcome.error}" if outcome.error else ""
-            log.info("%s: %s%s", job.id, outcome.status.value, why)
+            how = "the next start answers it" if outcome.deferred else outcome.status.value
+            log.info("%s: %s%s", job.id, how, why)
             beside.cancel_scope.cancel()
         self.outbox_bell.ring()
         self.bell.ring()

@@ -109,7 +109,6 @@ def test_a_report_of_a_gibibyte_is_read_in_bounded_memory(house, large_env, tmp_
 
     grown = memory(pid, "VmHWM") - before
     assert grown < MOST_GROWTH, f"{grown >> 20} MiB more than {before >> 20} MiB"
-    count = int((large / "count").read_text())
     parts = int((large / "count").read_text()) // 1000  # at least: a part has no more findings
     status = tmp_path / "state" / "status.json"
     wait_for(

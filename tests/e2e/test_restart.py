@@ -47,6 +47,11 @@ def test_a_restart_finishes_what_runs_and_keeps_process_arguments_and_environmen
     assert alive(pid)
     assert f"{first}: restarted" in agent.text()  # said by who has started
     assert Path(f"/proc/{pid}/cmdline").read_bytes() == arguments
+
+    (config,) = house.directory.glob("agent-*.yaml")
+    config.write_text("agent: [")  # it would not start again, so it goes on as it is
+    done = house.outcome(restart(house))
+    assert (done["status"], done["result"]["metadata"]["reason"]) == ("failed", "config_rejected")
     assert house.outcome(house.command("health_check", payload={}))["status"] == "completed"
     assert agent.stop() == 0
 

@@ -10,6 +10,9 @@ import yaml
 from house import BIN
 from stub_scanner import behave
 
+from rediver_agent.cli.baseline import read_baseline
+from rediver_agent.errors import ConfigurationError
+
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "ci"
 URL = "https://git.example.com/acme/shop"
 
@@ -95,7 +98,7 @@ def github(git, shop, event, ref):
 @pytest.mark.parametrize(("found", "code"), [(3, 1), (2, 0)])
 def test_the_github_workflow_fails_a_pull_request_for_what_it_adds(run, git, shop, found, code):
     git(shop, "switch", "-q", "-c", "topic")
-    commit(git, shop, findings=found, exit=0)
+    commit(git, shop, findings=found, of="the topic")
     git(shop, "switch", "-q", "main")
     git(shop, "merge", "-q", "--no-ff", "topic")  # what GitHub checks out for a pull request
     env = github(git, shop, "pull_request", "refs/pull/7/merge")
@@ -153,29 +156,25 @@ def test_the_gitlab_job_fails_a_merge_request_for_what_it_adds(run, git, shop, r
         "repository_url": URL,
         **({"pull_request_number": 9} if request_of else {}),
     }
-    states = (
-        [finding["properties"].get("baseline_state") for finding in report["findings"]]
-        if (request_of)
-        else []
-    )
-    assert states == (["unchanged", "unchanged", "new"] if request_of else [])
+    states = [finding.get("properties", {}).get("baseline_state") for finding in report["findings"]]
+    assert states == (["unchanged", "unchanged", "new"] if request_of else [None] * 3)
 
 
 # -- the gate -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format_name", ["json", "sarif"])
-def test_only_what_is_new_against_a_baseline_gates(agent, tmp_path, format_name):
+def test_only_what_is_new_against_a_baseline_gates(agent, tmp_path):
     behave(tmp_path / "app", findings=3)
-    written = "--format", format_name, "--output", "before"
-    agent(tmp_path, "scan", "app", "--scanner", "stub", *written)
-    gate = "scan", "app", "--scanner", "stub", "--baseline", "before", "--fail-on", "high"
+    for name in ("json", "sarif"):
+        written = "--format", name, "--output", name
+        agent(tmp_path, "scan", "app", "--scanner", "stub", *written)
+    gate = "scan", "app", "--scanner", "stub", "--fail-on", "high", "--baseline"
 
-    same = agent(tmp_path, *gate)
+    same = agent(tmp_path, *gate, "json")
     behave(tmp_path / "app", findings=4)
-    more = agent(tmp_path, *gate)
+    more = agent(tmp_path, *gate, "sarif")
     behave(tmp_path / "app", findings=4, notices=[["error", "half of it"]])
-    partial = agent(tmp_path, *gate)
+    partial = agent(tmp_path, *gate, "json")
 
     assert (same.returncode, more.returncode, partial.returncode) == (0, 1, 2), more.stderr
     assert "nothing new, 3 known from the baseline" in same.stdout
@@ -204,18 +203,23 @@ def sarif(**run):
         (sarif(results=[]), "no fingerprints"),
     ],
 )
-def test_a_baseline_that_cannot_be_used_is_exit_2_before_anything_runs(
-    agent, tmp_path, content, sentence
-):
-    log = behave(tmp_path / "app", findings=1)
+def test_a_baseline_that_is_no_report_of_ours_is_an_error(tmp_path, content, sentence):
     if content is not None:
         (tmp_path / "before").write_text(content)
+
+    with pytest.raises(ConfigurationError) as refused:
+        read_baseline(tmp_path / "before")
+
+    assert sentence in str(refused.value)
+
+
+def test_a_baseline_that_is_not_there_is_exit_2_before_anything_runs(agent, tmp_path):
+    log = behave(tmp_path / "app", findings=1)
 
     done = agent(tmp_path, "scan", "app", "--scanner", "stub", "--baseline", "before")
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("rediver-agent: the baseline before cannot be used: ")
-    assert sentence in done.stderr
+    assert done.stderr.startswith("rediver-agent: the baseline before cannot be used: no such file")
     assert not log.exists()
 
 
@@ -268,9 +272,9 @@ def test_a_suppressed_finding_is_kept_and_neither_counts_nor_gates(agent, tmp_pa
     assert "2 findings: 2 high" in table.stdout
     assert "1 suppressed by .rediver.yaml\n" in table.stdout
     said = [line for line in table.stdout.splitlines() if "line" in line]
-    assert [" ".join(line.split()[-4:]) for line in said] == [
-        "2020-01-01 and suppresses nothing",
-        "(rule gone) met no finding",
+    assert [line.partition("(")[2] for line in said] == [
+        "rule stub) expired on 2020-01-01 and suppresses nothing",
+        "rule gone) met no finding",
     ]
     assert document.stderr.splitlines() == [line.strip() for line in said]
     (again,) = json.loads(document.stdout)["reports"]

@@ -35,7 +35,7 @@ REASONS = {
     Reason.AGENT_STOPPED: "The agent was stopped during the work. Another attempt may be made.",
     Reason.LEASE_LOST: "The server gave the command to another agent.",
     Reason.FINDINGS_REJECTED: "The server refused the findings; `rediver-agent spool list` shows why.",
-    Reason.CONFIG_REJECTED: "The server accepted no heartbeat under the new settings. Those of before are in force.",
+    Reason.CONFIG_REJECTED: "The settings do not work: no heartbeat was accepted under them, or no agent could start with them. What was before goes on.",
     Reason.AGENT_ERROR: "The agent could not use its own state directory. Another attempt may be made.",
     Reason.DISK_FULL: "The agent's disk is full. Another attempt may be made.",
 }  # fmt: skip

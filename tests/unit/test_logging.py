@@ -65,6 +65,7 @@ ABOUT_A_COMMAND = """
                 log.info("in a task")
             tasks.start_soon(below)
         threading.Thread(target=lambda: log.info("of nobody")).start()
+        threading.Thread(target=lambda: log.info("cmd_3: told by a loop")).start()
         logging.LoggerAdapter(log, {"command_id": "cmd_2"}).info("a plugin's own")
     anyio.run(main)
 """
@@ -76,6 +77,7 @@ def test_what_is_logged_below_a_command_carries_its_id():
     assert sorted(found, key=str) == [
         ("a plugin's own", "cmd_2"),
         ("cmd_1: begins", "cmd_1"),
+        ("cmd_3: told by a loop", "cmd_3"),
         ("in a task", "cmd_1"),
         ("in a thread", "cmd_1"),
         ("of nobody", None),
@@ -87,7 +89,7 @@ def test_lines_for_people_say_the_command_once():
 
     assert sorted(said) == [
         "cmd_1: begins", "cmd_1: in a task", "cmd_1: in a thread", "cmd_2: a plugin's own",
-        "of nobody",
+        "cmd_3: told by a loop", "of nobody",
     ]  # fmt: skip
 
 

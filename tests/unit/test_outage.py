@@ -103,7 +103,9 @@ class Loops:
         configuration = Configuration(settings)
         self.status = Status(now(), "server-controlled")
         self.bell, outbox_bell, heartbeat_bell = Doorbell(), Doorbell(), Doorbell()
-        executor = build_executor(configuration, Registry({}, {}), spool, now=now)
+        executor = build_executor(
+            configuration, Registry({}, {}), spool, now=now, clock_skew=lambda: client.clock_skew
+        )
         self.tasks = anyio.create_task_group()
         self.deliver = DeliverLoop(client, spool, configuration, outbox_bell, now)
         self.heartbeat = HeartbeatLoop(
