@@ -78,11 +78,16 @@ class CommandLedger:
             )
 
     def runs(self) -> list[RecordedRun]:
-        """Tools that were started by commands without an outcome."""
+        """Tools that an agent started, for work that has no outcome yet.
+
+        Not those of a scan that somebody types just now, with `--push`, beside the agent.
+        """
         with self._database.reading() as db:
-            return [
-                RecordedRun(*row) for row in db.execute("SELECT run_id, pid, create_time FROM runs")
-            ]
+            rows = db.execute(
+                "SELECT run_id, pid, create_time FROM runs WHERE command_id IN "
+                "(SELECT id FROM commands UNION ALL SELECT id FROM local_runs)"
+            )
+            return [RecordedRun(*row) for row in rows]
 
     def claim_id(self) -> str:
         """What the next claim is called: the same until its answer is on disk, across restarts."""

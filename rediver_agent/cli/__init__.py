@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "import": ("import_report", "Read reports that other tools wrote."),
     "collect": ("collect", "Fetch what the configured collectors know, now."),
     "enroll": ("enroll", "Make this machine an agent of a server, by a token."),
-    "run": ("run", "Run as an agent: take commands from the server."),
+    "run": ("run", "Run as an agent: scan by itself, under a server, or both."),
     "plugins": ("plugins", "Show what is installed, what is usable, and why not."),
     "reports": ("reports", "See what the agent here found by itself."),
     "status": ("status", "Show what the agent here is doing."),

@@ -92,6 +92,9 @@ def state_directory(settings: Settings) -> Iterator[Check]:
         else:
             yield not_ok(f"{path} is not there", f"make it, or let this user write to {parent}")
         return
+    except NotADirectoryError:
+        yield not_ok(f"{path} cannot be made", "a part of it is a file; set state_dir")
+        return
     except OSError as fault:
         yield not_ok(f"{path}", f"{fault.strerror}; ask as the user that the agent runs as")
         return

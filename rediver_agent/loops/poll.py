@@ -76,6 +76,7 @@ class PollLoop:
     )
     _single_until: datetime | None = None
     _failures: int = 0
+    _locked_out: bool = False
     _round: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
@@ -103,6 +104,7 @@ class PollLoop:
                 self.outbox_bell.ring()
             await anyio.to_thread.run_sync(_check_disk, settings)
             reply = await self._take()
+            await self._let_in()
         except OSError as fault:
             return self._failed(
                 f"nothing new is claimed: {fault}; is state_dir still there?", interval
@@ -115,12 +117,20 @@ class PollLoop:
             soon = interval if fault.status else min(interval, 2.0 ** min(self._failures, 10))
             return self._failed(str(fault), max(soon, fault.retry_after))
         except ServerRefused as fault:
+            self._locked_out = True
             problem = f"{fault}; check server.api_key and source_id, or ask `rediver-agent doctor`"
             return self._failed(problem, max(interval, REFUSED_SECONDS))
         self._failures = 0
         self.status.poll.went_well(self.now())
         low, high = INTERVAL_LIMITS
         return min(max(reply.poll_interval_seconds or interval, low), high)
+
+    async def _let_in(self) -> None:
+        """The key is good again: what was refused for it need not wait out its time."""
+        if self._locked_out:
+            self._locked_out = False
+            await anyio.to_thread.run_sync(self.spool.hurry)
+            self.outbox_bell.ring()
 
     def _failed(self, problem: str, wait: float) -> float:
         log.warning("polling: %s", problem)

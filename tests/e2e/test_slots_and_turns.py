@@ -1,6 +1,6 @@
 """How much an agent does at once, and what waits for what."""
 
-from house import wait_for
+from house import BIN, Program, wait_for
 from stub_scanner import behave
 
 
@@ -70,20 +70,40 @@ def test_with_no_free_slot_scans_stay_with_the_server_and_control_commands_do_no
 
 def test_results_of_an_outage_go_out_in_one_call(house, stub_env, tmp_path):
     gate = tmp_path / "gate"
-    logs = [behave(tmp_path / f"app{n}", gate=str(gate), findings=1) for n in range(3)]
+    logs = [behave(tmp_path / f"app{n}", gate=str(gate), exit=3) for n in range(3)]
     agent = house.start_agent(tmp_path, env=stub_env, agent={"max_concurrent": 3})
     commands = [house.scan(tmp_path / f"app{n}") for n in range(3)]
     wait_for(lambda: all(started(log) for log in logs), "the tools run")
     house.server.stop()
     gate.touch()
     for command in commands:
-        wait_for(lambda command=command: f"{command}: completed" in agent.text(), "it is done")
+        wait_for(lambda command=command: f"{command}: failed" in agent.text(), "it is done")
     agent.stop()
 
     house.start_server()
     house.start_agent(tmp_path, env=stub_env)
 
-    assert {house.outcome(command)["status"] for command in commands} == {"completed"}
-    assert len(house.findings()) == 3
+    reasons = {house.outcome(each)["result"]["metadata"]["reason"] for each in commands}
+    assert reasons == {"tool_error"}
     assert house.server.text().count("/api/v1/commands/results") == 1
     assert "/result " not in house.server.text()
+
+
+def test_an_agent_that_starts_leaves_the_scan_alone_that_somebody_types_just_now(
+    house, stub_env, tmp_path
+):
+    log = behave(tmp_path / "app", gate=str(tmp_path / "gate"), findings=2)
+    config = house.agent_config(tmp_path / "app")
+    typed = Program(
+        tmp_path / "typed.log", str(BIN / "rediver-agent"), "scan", str(tmp_path / "app"),
+        "--scanner", "stub", "--push", "--config", str(config), env=stub_env,
+    )  # fmt: skip
+    house.programs.append(typed)
+    wait_for(lambda: started(log), "the tool runs")
+
+    house.start_agent(tmp_path / "app", env=stub_env)
+    assert house.outcome(house.command("health_check", payload={}))["status"] == "completed"
+    (tmp_path / "gate").touch()
+
+    assert typed.process.wait(60) == 0, typed.text()
+    assert len(house.findings()) == 2
