@@ -129,7 +129,7 @@ class ReportUnreadable(CommandError):
 class SuppressionsUnreadable(CommandError):
     """The scanned directory's own file says something that is not understood."""
 
-    reason = Reason.CONFIG_REJECTED
+    reason = Reason.INVALID_PAYLOAD
 
 
 class PluginError(CommandError):

@@ -5,8 +5,9 @@ Linux says who holds it. Elsewhere the lock file's process has to be alive and o
 """
 
 import os
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import psutil
 
@@ -16,8 +17,15 @@ _LOCKS: Final = Path("/proc/locks")
 _ROUNDING: Final = 2.0  # seconds, between a process's birth and a file's time
 
 
-def holder_of(directory: Path) -> int | None:
-    """The process that runs an agent on this state directory; None if none does.
+class Holder(NamedTuple):
+    """The process of an agent, as it is called here: within a container it has another number."""
+
+    pid: int
+    since: datetime
+
+
+def holder_of(directory: Path) -> Holder | None:
+    """Who runs an agent on this state directory; None if nobody does.
 
     Raises `SpoolError` where this user may not look.
     """
@@ -31,12 +39,14 @@ def holder_of(directory: Path) -> int | None:
         raise SpoolError(
             f"{path} cannot be read: {fault.strerror}; ask as the user that the agent runs as"
         ) from fault
+    since = datetime.fromtimestamp(file.st_mtime, UTC)
     noted = int(written) if written.isascii() and written.isdigit() else None
     try:
         locks = _LOCKS.read_text()
     except OSError:
-        return noted if noted and _is_older(noted, file.st_mtime) else None
-    return _holder_in(locks, file, noted)
+        return Holder(noted, since) if noted and _is_older(noted, file.st_mtime) else None
+    pid = _holder_in(locks, file, noted)
+    return None if pid is None else Holder(pid, since)
 
 
 def _holder_in(locks: str, file: os.stat_result, noted: int | None) -> int | None:

@@ -79,7 +79,7 @@ class Suppressions:
         return [e for e in self.entries if e.until >= self.now and e not in self._matched]
 
     def ending(self) -> list[tuple[int, int]]:
-        """In how many days a used entry ends, and how many findings it suppresses; soonest first."""
+        """In how many days each used entry ends, and how many findings it suppresses."""
         today = self.now.date()
         return sorted(((e.until.date() - today).days, count) for e, count in self._used.items())
 

@@ -36,12 +36,6 @@ class Standing:
     state_dir: Path
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
 
-    @property
-    def written_at(self) -> datetime | None:
-        """When it last said something."""
-        written = self.facts.get("written_at")
-        return datetime.fromisoformat(written) if isinstance(written, str) else None
-
 
 @click.command("status")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -61,19 +55,22 @@ def command(as_json: bool, config_file: Path | None) -> None:
 def standing_of(settings: Settings, now: datetime) -> Standing:
     """Whether and how their agent runs. Raises `SpoolError` where this user may not look."""
     state_dir = settings.state_dir
-    pid = holder_of(state_dir)
+    holder = holder_of(state_dir)
     facts = _read(state_dir / FILE_NAME)
-    if pid is None:
+    if holder is None:
         # What waits may have changed since it wrote: `scan --push` sends it too.
         now_there = {"server": settings.server.base_url, **on_disk(state_dir)}
         return Standing("stopped", None, state_dir, {**facts, **now_there})
-    if facts.get("pid") != pid or "stopped_at" in facts:
+    written = _moment(facts.get("written_at"))
+    if written is None or written < holder.since or "stopped_at" in facts:  # by one before it
         now_there = {"server": settings.server.base_url, **on_disk(state_dir)}
-        return Standing("starting", pid, state_dir, now_there)
-    standing = Standing("running", pid, state_dir, facts)
-    if standing.written_at is None or now - standing.written_at > SILENT_AFTER:
-        return Standing("silent", pid, state_dir, facts)
-    return standing
+        return Standing("starting", holder.pid, state_dir, now_there)
+    silent = now - written > SILENT_AFTER
+    return Standing("silent" if silent else "running", holder.pid, state_dir, facts)
+
+
+def _moment(written: object) -> datetime | None:
+    return datetime.fromisoformat(written) if isinstance(written, str) else None
 
 
 def _read(path: Path) -> dict[str, Any]:

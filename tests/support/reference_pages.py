@@ -24,7 +24,7 @@ REASONS = {
     Reason.EXPIRED: "The command's time was over when it could have begun.",
     Reason.UNKNOWN_SCANNER: "No installed and enabled plugin provides the scanner.",
     Reason.UNKNOWN_COLLECTOR: "No installed plugin provides the collector.",
-    Reason.INVALID_PAYLOAD: "The payload, or an option of the scanner, is wrong; the message names it.",
+    Reason.INVALID_PAYLOAD: "The payload, an option of the scanner or, in a local scan, the target's `.rediver.yaml` is wrong; the message names it.",
     Reason.TOOL_MISSING: "The tool is not on the agent's PATH, nor where `scanners[].binary` says.",
     Reason.TOOL_ERROR: "The tool crashed, or ended with an exit code that means failure.",
     Reason.TIMEOUT: "The tool was not done after `timeout_seconds` and was ended.",
