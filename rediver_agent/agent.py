@@ -293,7 +293,12 @@ class _Running:
             outbox_bell=self._outbox_bell,
             ask_server_first=ask_server_first,
             scanners=partial(self._named, usable_scanners),
+            on_damage=self._start_anew,
         )
+
+    def _start_anew(self) -> None:
+        """The spool is damaged: a start sets it aside, and answers for what can be proven."""
+        self._stop.request(Ending.RESTART, timedelta())  # what runs could not be written
 
     def _named(self, usable: Callable[[Settings, Registry], list[str]]) -> list[str]:
         return usable(self._configuration.settings, self._registry)
@@ -318,6 +323,7 @@ class _Running:
             started=self._status.started_at,
             now=self._now,
             bell=self._heartbeat_bell,
+            on_damage=self._start_anew,
         )
 
     def _poll(self, client: Client, tasks: TaskGroup) -> PollLoop:

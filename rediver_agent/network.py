@@ -53,7 +53,12 @@ def unreachable(url: httpx.URL, fault: Exception) -> ServerUnavailable:
             )
     if isinstance(fault, httpx.ProxyError):
         return proxy_refused(url, str(fault))
-    why = next((text for cause in causes if (text := str(cause))), type(fault).__name__)
+    if isinstance(fault, httpx.ReadTimeout | httpx.WriteTimeout):
+        return ServerUnavailable(f"{url} did not answer in time; server.timeout is how long it has")
+    if isinstance(fault, httpx.TimeoutException):
+        why = "no connection in time"
+    else:
+        why = next((text for cause in causes if (text := str(cause))), type(fault).__name__)
     return ServerUnavailable(f"{url} cannot be reached: {why}{_step(url, fault)}")
 
 

@@ -125,12 +125,9 @@ class Spool(CommandLedger, LocalReports):
         """
         with self._database.reading() as db:
             row = db.execute("SELECT parts FROM reports WHERE id = ?", (report_id,)).fetchone()
-        for part in range(row["parts"] if row else 0):
-            body = self._part(report_id, part)
-            if body is None:
-                raise SpoolError(
-                    f"the report {report_id} has just been removed, here or by sending"
-                )
+        for part in range(row["parts"] if row else 1):
+            if (body := self._part(report_id, part)) is None:
+                raise SpoolError(f"the report {report_id} is gone, removed here or by sending")
             yield from _FINDINGS.validate_json(body)
 
     # -- delivery ------------------------------------------------------------------------------
@@ -215,9 +212,12 @@ class Spool(CommandLedger, LocalReports):
 
     def entries(self) -> list[Entry]:
         """Everything that waits for a server or is parked, oldest first."""
-        query = "SELECT * FROM outbox WHERE ready AND (? OR NOT EXISTS (SELECT 1 FROM local_runs "
         with self._database.reading() as db:
-            rows = db.execute(f"{query} WHERE id = command_id)) ORDER BY seq", (self.for_server,))
+            rows = db.execute(
+                "SELECT * FROM outbox WHERE ready AND (? OR attempts OR NOT EXISTS "
+                "(SELECT 1 FROM local_runs WHERE id = command_id)) ORDER BY seq",
+                (self.for_server,),
+            )
             return [_entry(row) for row in rows]
 
     def retry(self) -> int:

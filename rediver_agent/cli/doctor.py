@@ -68,9 +68,14 @@ async def _examine(
         def hear(found: Check) -> None:
             check = Check(found.ok, _safe(found.what, secrets), _safe(found.to_do, secrets))
             checks.append(check)
+            if shown is None:
+                tell(check)
+                return
+            shown.stop()  # its line may be where this one goes
             tell(check)
-            if shown is not None and examination.busy:
+            if examination.busy:
                 shown.update(f"looking at: {', '.join(examination.busy)}")
+                shown.start()
 
         await examination.tell(hear)
     return checks

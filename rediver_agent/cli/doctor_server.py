@@ -3,6 +3,7 @@
 The server is asked for work and none is taken; nothing that it knows of this agent is changed.
 """
 
+import os
 import ssl
 import urllib.request
 from collections.abc import Callable
@@ -47,11 +48,19 @@ async def server(settings: Settings, now: Callable[[], datetime]) -> list[Check]
         step = f"nobody answers within {CONNECT_SECONDS:.0f} s; does a firewall drop it?"
         return [*lines, not_ok(f"{whose} {host}:{port}", step)]
     except OSError as fault:
-        step = f"{fault.__cause__ or fault}; is it up, and let through?"
+        step = f"{_why(fault)}; is it up, and let through?"
         return [*lines, not_ok(f"{whose} {host}:{port}", step)]
     lines.append(ok(f"{whose} {host}:{port} takes connections"))
     async with Client(section, now=now) as client:
         return [*lines, *await _call(client, section)]
+
+
+def _why(fault: OSError) -> str:
+    """The system's word for it, without the library's around it."""
+    cause = fault.__cause__
+    if isinstance(cause, OSError) and cause.errno:
+        return os.strerror(cause.errno).lower()
+    return str(fault).lower()
 
 
 async def _call(client: Client, section: ServerSection) -> list[Check]:

@@ -7,6 +7,9 @@ import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+import anyio.to_thread
 
 from rediver_agent import process
 from rediver_agent.errors import ReportUnreadable, ToolError, ToolMissing
@@ -16,6 +19,8 @@ from rediver_agent.spool import RecordedRun, Spool
 from rediver_agent.state_dir import private_directory
 
 log = logging.getLogger(__name__)
+
+NO_PROCESS: Final = 0  # no program has this number
 
 
 @dataclass(slots=True)
@@ -58,6 +63,9 @@ class AgentScanContext:
             stderr=self.base / f"{self._runs}.stderr",
             run_id=uuid.uuid4().hex,
         )
+        # Before it is started: who is killed in between leaves a tool that only its id betrays.
+        unborn = RecordedRun(order.run_id, NO_PROCESS, 0.0)
+        await anyio.to_thread.run_sync(self.spool.record_run, self.job.id, unborn)
         ended = await process.run(order, started=self._started, ended=self.job.ended.append)
         if ended.exit_code is None or ended.exit_code not in ok:
             raise ToolError(

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 FIRST_SECONDS: Final = 5.0  # full jitter, 5 s ... 5 min (DESIGN section 3)
 MOST_SECONDS: Final = 300.0
-PRUNE_SECONDS: Final = 3600.0
+LOOK_SECONDS: Final = 60.0  # at least: a scan with --push may have put something there
 FAULT_SECONDS: Final = 30.0  # before the spool is tried again
 SETTLED: Final = frozenset(
     {
@@ -152,8 +152,8 @@ class DeliverLoop:
     async def _until_next(self) -> float:
         due = await anyio.to_thread.run_sync(self.spool.next_try_at)
         if due is None:
-            return PRUNE_SECONDS
-        return min(max(due - self.now().timestamp(), 0.1), PRUNE_SECONDS)
+            return LOOK_SECONDS
+        return min(max(due - self.now().timestamp(), 0.1), LOOK_SECONDS)
 
 
 def _fault_of(said: ResultOutcome | None) -> ServerError | None:

@@ -15,7 +15,7 @@ from rediver_agent import __version__
 from rediver_agent.client import Client
 from rediver_agent.configuration import Configuration
 from rediver_agent.contract.heartbeat import Heartbeat, RunningCommand
-from rediver_agent.errors import ServerError, SpoolError
+from rediver_agent.errors import ServerError, SpoolDamaged, SpoolError
 from rediver_agent.executor import Cause, Executor
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.spool import Spool
@@ -42,6 +42,7 @@ class HeartbeatLoop:
     started: datetime
     now: Callable[[], datetime]
     bell: Doorbell
+    on_damage: Callable[[], None]
     status: str = "running"
     _holds: bool = False
 
@@ -50,6 +51,9 @@ class HeartbeatLoop:
         while True:
             try:
                 await self.beat()
+            except SpoolDamaged as fault:
+                log.error("heartbeat: %s", fault)
+                self.on_damage()
             except SpoolError as fault:
                 log.error("heartbeat: %s", fault)
                 self._holds = True

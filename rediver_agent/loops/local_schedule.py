@@ -29,7 +29,13 @@ from rediver_agent.contract.commands import (
 )
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
 from rediver_agent.cron import next_after
-from rediver_agent.errors import DiskFull, InvalidPayload, SpoolError, ToolMissing
+from rediver_agent.errors import (
+    DiskFull,
+    InvalidPayload,
+    SpoolDamaged,
+    SpoolError,
+    ToolMissing,
+)
 from rediver_agent.executor import Executor, Job, Outcome
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.registry import Registry
@@ -69,13 +75,19 @@ class LocalSchedule:
     ask_server_first: Callable[[], Awaitable[None]]
     scanners: Callable[[], list[str]]
     """Those that are usable, where the operator has listed none."""
+    on_damage: Callable[[], None]
     _in_hand: set[LocalWork] = field(default_factory=set[LocalWork])
 
     async def run(self) -> None:
         """Begin what is due until cancelled. What was begun goes on."""
         while True:
             try:
+                await self.executor.write_late()
                 wait = await self._begin_what_is_due()
+            except SpoolDamaged as fault:
+                log.error("local work: %s", fault)
+                self.on_damage()
+                wait = FAULT_SECONDS
             except (SpoolError, DiskFull, OSError) as fault:
                 log.error("local work: %s; trying again in %.0f s", fault, FAULT_SECONDS)
                 wait = FAULT_SECONDS

@@ -73,34 +73,7 @@ def test_where_all_is_well_every_line_is_ok(house, stub_env, tmp_path):
 
 
 def test_everything_that_is_wrong_on_this_machine_is_named_at_once(tmp_path, stub_plugin):
-    state = tmp_path / "state"
-    state.mkdir(mode=0o755)
-    state.chmod(0o755)
-    (state / "spool.corrupt-20260101T000000Z.sqlite3").touch()
-    spool = Spool(state, now=lambda: datetime.now(UTC) - timedelta(hours=3))
-    park_something(spool)
-    bad = write_program(tmp_path / "bin" / "bad-tool", "raise SystemExit(3)")
-    (tmp_path / "file").touch()
-    broken = tmp_path / "broken"
-    info = broken / "rediver_broken-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rediver-broken\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[rediver_agent]\nbroken = rediver_broken\n")
-    (broken / "rediver_broken.py").write_text("raise RuntimeError('no luck')")
-    config = tmp_path / "agent.yaml"
-    document = {
-        "agent": {"enable_command_polling": True},
-        "server": {"base_url": "http://127.0.0.1:1", "api_key": "rs_src_hunter2"},
-        "targets": [str(tmp_path / "nowhere"), str(tmp_path / "file")],
-        "scanners": [
-            {"name": "stub", "binary": str(bad)}, {"name": "gitleaks", "binary": "/no/gitleaks"},
-            {"name": "semgrep", "config": {"colour": "red"}}, {"name": "unheard-of"},
-        ],
-        "collectors": [{"name": "nobody"}],
-        "retry_queue": {"min_free_bytes": 1 << 60},
-        "state_dir": str(state),
-    }  # fmt: skip
-    config.write_text(yaml.safe_dump(document))
+    state, broken, config = a_bad_machine(tmp_path)
 
     path = os.pathsep.join([str(stub_plugin), str(broken)])
     said = faults(config, env={"PYTHONPATH": path, "PATH": f"{stub_plugin / 'bin'}:/usr/bin:/bin"})
@@ -127,7 +100,40 @@ def test_everything_that_is_wrong_on_this_machine_is_named_at_once(tmp_path, stu
         assert to_do in found[0], found
     assert len(said) == len(expected), said
     assert "hunter2" not in json.dumps(said)
+
+
+def a_bad_machine(tmp_path):
+    """The state directory, a plugin that cannot be loaded, and the configuration."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    state.chmod(0o755)
+    (state / "spool.corrupt-20260101T000000Z.sqlite3").touch()
+    spool = Spool(state, now=lambda: datetime.now(UTC) - timedelta(hours=3))
+    park_something(spool)
     spool.close()
+    bad = write_program(tmp_path / "bin" / "bad-tool", "raise SystemExit(3)")
+    (tmp_path / "file").touch()
+    broken = tmp_path / "broken"
+    info = broken / "rediver_broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: rediver-broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[rediver_agent]\nbroken = rediver_broken\n")
+    (broken / "rediver_broken.py").write_text("raise RuntimeError('no luck')")
+    config = tmp_path / "agent.yaml"
+    document = {
+        "agent": {"enable_command_polling": True},
+        "server": {"base_url": "http://127.0.0.1:1", "api_key": "rs_src_hunter2"},
+        "targets": [str(tmp_path / "nowhere"), str(tmp_path / "file")],
+        "scanners": [
+            {"name": "stub", "binary": str(bad)}, {"name": "gitleaks", "binary": "/no/gitleaks"},
+            {"name": "semgrep", "config": {"colour": "red"}}, {"name": "unheard-of"},
+        ],
+        "collectors": [{"name": "nobody"}],
+        "retry_queue": {"min_free_bytes": 1 << 60},
+        "state_dir": str(state),
+    }  # fmt: skip
+    config.write_text(yaml.safe_dump(document))
+    return state, broken, config
 
 
 def park_something(spool):

@@ -8,9 +8,10 @@ import subprocess  # noqa: TID251 - the command line is what is looked at
 import urllib.request
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
-from house import BIN, House, wait_for
+from house import BIN, House, Program, wait_for
 from stub_scanner import behave
 
 from rediver_agent.cli.status import standing_of
@@ -130,12 +131,7 @@ def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
     wait_for(lambda: metrics(port).get(over) == 1, "the scan is counted")
     only_on_loopback(port)
 
-    agent.process.send_signal(signal.SIGSTOP)  # its event loop stands still
-    wait_for(lambda: systemd.hears() is None, "no more signs of life")
-    assert systemd.hears() is None
-    agent.process.send_signal(signal.SIGCONT)
-    systemd.hears_until("WATCHDOG=1")
-
+    gives_no_sign_while_it_stands_still(agent, systemd)
     agent.process.send_signal(signal.SIGTERM)
     systemd.hears_until("STOPPING=1")
     assert agent.process.wait(60) == 0
@@ -145,6 +141,15 @@ def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
     assert "stopped" in table
     lines = [json.loads(line) for line in agent.text().splitlines()]
     assert {line["command_id"] for line in lines if command in line["message"]} == {command}
+
+
+def gives_no_sign_while_it_stands_still(agent, systemd):
+    """As when its event loop hangs."""
+    agent.process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: systemd.hears() is None, "no more signs of life")
+    assert systemd.hears() is None
+    agent.process.send_signal(signal.SIGCONT)
+    systemd.hears_until("WATCHDOG=1")
 
 
 def metrics(port):
@@ -184,6 +189,43 @@ def test_a_killed_agent_does_not_look_alive(alone, stub_env, tmp_path):
     assert code == 1
     assert "ended without a word; last seen" in said
     assert json.loads(asked(config, "--json")[1])["pid"] is None
+
+
+NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+ORPHANS = """
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        time.sleep(0.2)
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.slow
+def test_an_agent_as_process_1_of_a_container_drains_and_collects_orphans(
+    alone, stub_env, tmp_path
+):
+    if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
+        pytest.skip("this user may make no process namespace")
+    behave(tmp_path / "app", script=ORPHANS)
+    config = alone.agent_config(
+        agent={"enable_command_polling": False, "scan_interval": "1s"},
+        server={"base_url": None, "api_key": None, "source_id": None},
+        targets=[str(tmp_path / "app")], scanners=[{"name": "stub"}],
+    )  # fmt: skip
+    run = (*NAMESPACE, str(BIN / "rediver-agent"), "run", "--config", str(config))
+    alone.programs.append(agent := Program(tmp_path / "agent.log", *run, env=stub_env))
+    wait_for(lambda: written(tmp_path).count('"findings": 2') > 2, "it scans")
+
+    pid = json.loads(asked(config, "--json")[1])["pid"]
+    assert json.loads(written(tmp_path))["pid"] == 1
+    assert asked(config)[0] == 0
+    wait_for(lambda: not Path(f"/proc/{pid}/task/{pid}/children").read_text(), "none is left")
+    os.kill(pid, signal.SIGTERM)
+    assert agent.process.wait(60) == 0
+    assert "draining" in agent.text()
 
 
 def test_local_runs_are_shown_with_what_they_found_and_why_they_failed(alone, stub_env, tmp_path):

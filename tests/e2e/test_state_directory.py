@@ -244,3 +244,22 @@ def test_the_lock_goes_with_its_agent_and_not_with_what_that_left_behind(house, 
         assert not alive(tool)
     finally:
         os.kill(supervisor, signal.SIGKILL)
+
+
+def test_a_spool_that_is_damaged_under_a_running_agent_is_set_aside_by_a_restart(
+    house, stub_env, tmp_path
+):
+    behave(tmp_path / "app")
+    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
+
+    with closing(sqlite3.connect(tmp_path / "state" / "spool.sqlite3")) as spool:
+        spool.execute("PRAGMA writable_schema = ON")
+        spool.execute("UPDATE sqlite_schema SET sql = 'no table' WHERE name = 'commands'")
+        spool.execute("PRAGMA schema_version = 4711")  # so that who has it open reads it anew
+        spool.commit()
+    second = house.scan(tmp_path / "app")
+
+    wait_for(lambda: list((tmp_path / "state").glob("spool.corrupt-*")), "it is set aside")
+    assert house.outcome(second)["status"] == "completed"
+    assert agent.process.poll() is None

@@ -39,7 +39,7 @@ class Proxy:
         self._connections: dict[asyncio.Task, asyncio.StreamWriter] = {}
         self._dead: set[asyncio.Task] = set()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self.listen()
 
@@ -135,10 +135,10 @@ class Proxy:
             done, _ = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             return all(not way.exception() and way.result() for way in done)
         finally:
+            back.transport.abort()  # first: what follows may itself be cancelled
             for way in ways:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
-            back.transport.abort()
 
     async def _pump(self, connection, reader, writer, answer_to) -> bool:
         """One way. `answer_to` is where replies go, for the way that requests take."""
@@ -203,6 +203,8 @@ class ForwardProxy(Proxy):
 
 def _reset(writer) -> None:
     """End a connection so that its peer notices."""
-    with suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, RESET)
+    connection = writer.get_extra_info("socket")
+    if connection is not None:  # of TLS that has ended there is none
+        with suppress(OSError):
+            connection.setsockopt(SOL_SOCKET, SO_LINGER, RESET)
     writer.transport.abort()

@@ -106,7 +106,7 @@ class Machine:
             schedule = LocalSchedule(
                 configuration, registry, executor, spool, tasks, self.now,
                 Status(self.now(), "standalone"), Doorbell(), Doorbell(), self.ask,
-                lambda: [tool.name for tool in self.scanners],
+                lambda: [tool.name for tool in self.scanners], lambda: None,
             )  # fmt: skip
             tasks.start_soon(schedule.run)
             yield schedule

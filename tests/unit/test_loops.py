@@ -38,6 +38,7 @@ def heartbeat_loop(client, spool, settings, bell):
         spool=spool, configuration=Configuration(settings),
         runtime=Status(utc_now(), "server-controlled"), scanners=list, collectors=list,
         hostname="h", instance_id="i", started=utc_now(), now=utc_now, bell=bell,
+        on_damage=lambda: None,
     )  # fmt: skip
 
 

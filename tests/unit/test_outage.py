@@ -111,7 +111,7 @@ class Loops:
         self.heartbeat = HeartbeatLoop(
             client=client, executor=executor, spool=spool, configuration=configuration,
             runtime=self.status, scanners=list, collectors=list, hostname="h", instance_id="i",
-            started=now(), now=now, bell=heartbeat_bell,
+            started=now(), now=now, bell=heartbeat_bell, on_damage=lambda: None,
         )  # fmt: skip
         self.poll = PollLoop(
             client=client, executor=executor, spool=spool, configuration=configuration,
