@@ -1,11 +1,12 @@
 """A Rediver server and agent, as the shared bench has a queue (its `Queue` says what to provide).
 
-The no-op is a `health_check` of an agent with no scanner enabled: it is posted, polled, claimed,
-recorded in the agent's spool, run, recorded again, delivered, and stored as `completed`.
+The no-op is a `health_check` of an agent with no scanner enabled: it is posted, the agent is woken
+by its WebSocket, claims it, records it in its spool, runs it, records it again, delivers the
+result, and the server stores it as `completed`. The agent polls at its default: a wake-up that was
+missed cannot be overlooked.
 """
 
 import json
-import random
 import sqlite3
 import time
 from collections.abc import Mapping
@@ -18,26 +19,24 @@ from programs import BIN, WAIT_SECONDS, program
 from rediver_process import Rediver, Sqlite, rediver
 
 LOOK_SECONDS: Final = 0.0005  # between looks at the database, as the shared bench's own queues do
-_POLL_SECONDS: Final = "1"  # the shortest that a server may set
+_POLL_SECONDS: Final = 30  # the default
 
 
 class RediverQueue:
     """One server process over SQLite and one agent, both new."""
 
     name = "Rediver's agent"
+    idle_gap = 0.5
 
     def __init__(self, _services: Mapping[str, str]) -> None:
         self._stack = ExitStack()
 
-    @property
-    def idle_gap(self) -> float:
-        """Seconds until the next probe: any moment between two polls is as likely."""
-        return random.uniform(1, 3)
-
     def start(self) -> None:
         """Everything runs, and the agent is on its way. Nothing is left running if this fails."""
         with ExitStack() as stack:
-            server = stack.enter_context(rediver(Sqlite(), poll_interval_seconds=_POLL_SECONDS))
+            server = stack.enter_context(
+                rediver(Sqlite(), poll_interval_seconds=str(_POLL_SECONDS))
+            )
             self._server = server
             file = server.url.removeprefix("sqlite:///")
             database = sqlite3.connect(f"file:{file}?mode=ro", uri=True)

@@ -21,7 +21,6 @@ from rediver_queue import RediverQueue
 _DURABLE: Final = ("--appendonly", "yes", "--appendfsync", "always")
 _WARM_UP: Final = 5
 _DRAIN_SECONDS: Final = 120.0
-_AGENT_PROBES: Final = 6  # each takes seconds
 _LOOK_SECONDS: Final = 0.001
 
 
@@ -81,8 +80,7 @@ def _measure(queue: Any, size: Size) -> dict[str, float]:
             began = time.perf_counter()
             queue.wait_one()
             serial.append((time.perf_counter() - began) * 1e3)
-        probes = min(size.probes, _AGENT_PROBES) if is_agent else size.probes
-        idle = sorted(_probed(queue) for _ in range(probes))
+        idle = sorted(_probed(queue) for _ in range(size.probes))
     finally:
         queue.stop()
     return row | {

@@ -40,9 +40,8 @@ ROUND_TRIP_METRICS: Final = {
 ROUND_TRIP_LIMITS: Final = """\
 What limits it: with one create a call, the producer waits for one whole request each time; with
 batches, Python's time for each command in one server process (see *What does a request cost?*).
-A plain client polls every {poll} s if nobody wakes it: no probe may come near that. The agent of
-this version does not listen, it polls: every second here, the shortest that a server may set;
-**with the default of 30 s a command waits up to 36 s**.
+A plain client polls every {poll} s, and our agent every 30 s, if nobody wakes them: no probe may
+come near that. Our agent writes to its disk, with fsync, before and after each command.
 """
 CALLS: Final = """\
 ## How many claims and creates a second?
