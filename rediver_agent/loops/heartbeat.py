@@ -24,6 +24,7 @@ from rediver_agent.status import Status
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS: Final = 20.0  # a third of the server's lease
+SILENCE: Final = timedelta(seconds=40)  # after which the lease may soon be over
 
 
 @dataclass(slots=True)
@@ -61,6 +62,13 @@ class HeartbeatLoop:
             wait = min(interval, RENEW_SECONDS) if self._holds else interval
             self.runtime.heartbeat.next_at = self.now() + timedelta(seconds=wait)
             await self.bell.wait(wait)
+
+    async def catch_up(self) -> None:
+        """Beat now if something is held and the server may have missed it: its lease may be over."""
+        last = self.runtime.heartbeat.last_good_at
+        heard = last is not None and abs(self.now() - last) < SILENCE
+        if self._holds and not (heard and self.runtime.heartbeat.problem is None):
+            await self.beat()
 
     async def beat(self) -> bool:
         """One heartbeat. Returns whether the server has accepted it."""

@@ -1,13 +1,14 @@
 """Asks the server for work, claims it and hands it over. Never stops because the server is away.
 
 A claim is remembered on disk before it is made, so that no crash forgets a command; a claim whose
-reply was lost is made again under its name, until there is an answer. A server of the origin's
-three calls is asked and acknowledged to in single calls.
+reply was lost is made again under its name, until there is an answer. What is held is named first:
+a server that has missed it for too long would hand it out anew. A server of the origin's three
+calls is asked and acknowledged to in single calls.
 """
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -69,29 +70,37 @@ class PollLoop:
     bell: Doorbell
     outbox_bell: Doorbell
     heartbeat_bell: Doorbell
+    name_what_is_held: Callable[[], Awaitable[None]]
     instance_id: str
     now: Callable[[], datetime]
     _unsure: dict[str, Mapping[str, JsonValue]] = field(
         default_factory=dict[str, Mapping[str, JsonValue]]
     )
     _single_until: datetime | None = None
+    _claim_in_doubt: bool = True
+    _not_before: float = 0.0
     _failures: int = 0
     _locked_out: bool = False
     _round: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
-        """Poll at once, then at every interval and whenever the bell rings."""
+        """Poll at once, then at every interval and whenever the bell rings, if the server lets us."""
         while True:
             wait = _jittered(await self._poll())
+            floor = max(0.0, self._not_before - anyio.current_time())
+            wait = max(wait, floor)
             self.status.poll.next_at = self.now() + timedelta(seconds=wait)
             self._round.set()
             self._round = anyio.Event()
-            await self.bell.wait(wait)
+            await anyio.sleep(floor)
+            await self.bell.wait(wait - floor)
 
     async def ask(self) -> None:
         """Have the server asked now, and return when it has been, or soon if it is away."""
         done = self._round
         self.bell.ring()
+        if anyio.current_time() < self._not_before:
+            return
         with anyio.move_on_after(ASK_SECONDS):
             await done.wait()
 
@@ -103,6 +112,7 @@ class PollLoop:
             if await self.executor.write_late():
                 self.outbox_bell.ring()
             await anyio.to_thread.run_sync(_check_disk, settings)
+            await self.name_what_is_held()
             reply = await self._take()
             await self._let_in()
         except OSError as fault:
@@ -115,9 +125,11 @@ class PollLoop:
             self._failures += 1
             # Soon at first, for a claim whose reply was lost; the interval while it stays away.
             soon = interval if fault.status else min(interval, 2.0 ** min(self._failures, 10))
+            self._not_before = anyio.current_time() + fault.retry_after
             return self._failed(str(fault), max(soon, fault.retry_after))
         except ServerRefused as fault:
             self._locked_out = True
+            self._not_before = anyio.current_time() + REFUSED_SECONDS * (1 - JITTER)
             problem = f"{fault}; check server.api_key and source_id, or ask `rediver-agent doctor`"
             return self._failed(problem, max(interval, REFUSED_SECONDS))
         self._failures = 0
@@ -138,6 +150,8 @@ class PollLoop:
         return wait
 
     async def _take(self) -> CommandList:
+        for raw in tuple(self._unsure.values()):
+            await self._acknowledge(raw)
         free = self.executor.free_slots
         types = None if free else sorted(CONTROL_TYPES)
         limit = free or CONTROL_LIMIT
@@ -149,12 +163,13 @@ class PollLoop:
                     raise
                 self._single_until = self.now() + SINGLE_CALLS_FOR
         reply = await self.client.poll(limit, types)
-        for raw in (*self._unsure.values(), *reply.commands):
+        for raw in reply.commands:
             await self._acknowledge(raw)
         return reply
 
     async def _claim(self, limit: int, types: Sequence[str] | None) -> CommandList:
         claim_id = await anyio.to_thread.run_sync(self.spool.claim_id)
+        in_doubt, self._claim_in_doubt = self._claim_in_doubt, True
         reply = await self.client.claim(
             Claim(
                 claim_id=claim_id,
@@ -165,6 +180,9 @@ class PollLoop:
         )
         self._single_until = None
         if not reply.commands:
+            if in_doubt:  # what an earlier try took is gone, and this name never takes anew
+                await anyio.to_thread.run_sync(self.spool.begin_claimed, ())
+            self._claim_in_doubt = False
             return reply
         claimed: dict[str, tuple[AnyCommand, int | None]] = {}
         for raw in reply.commands:
@@ -172,6 +190,7 @@ class PollLoop:
                 claimed[command.id] = command, command.attempt
         attempts = [(id_, attempt) for id_, (_, attempt) in claimed.items()]
         new = await anyio.to_thread.run_sync(self.spool.begin_claimed, attempts)
+        self._claim_in_doubt = False
         for command_id, (command, attempt) in claimed.items():
             if command_id in new:
                 self._begin(command, attempt)
