@@ -231,12 +231,12 @@ class _Running:
         self._add_handlers(heartbeat)
         async with anyio.create_task_group() as producers:
             ask_server_first: Callable[[], Awaitable[None]] = anyio.lowlevel.checkpoint
-            if self._client and settings.agent.enable_command_polling:
-                poll = self._poll(self._client, tasks)
+            if self._client and heartbeat and settings.agent.enable_command_polling:
+                poll = self._poll(self._client, heartbeat, tasks)
                 ask_server_first = poll.ask
                 producers.start_soon(poll.run)
                 if settings.server.websocket:
-                    self._be_woken(self._client, producers)
+                    self._be_woken(self._client, tasks)
             if self._status.mode != "server-controlled":
                 producers.start_soon(self._local_schedule(tasks, ask_server_first).run)
             self._service.ready()
@@ -262,12 +262,11 @@ class _Running:
             )
             self._executor.add_handler("restart", restart)
 
-    def _be_woken(self, client: Client, producers: TaskGroup) -> None:
+    def _be_woken(self, client: Client, tasks: TaskGroup) -> None:
+        """While it drains too: what runs may be cancelled then."""
         if find_spec("wsproto") is None:
-            log.info(
-                "not woken by the server, work waits for the next poll: install "
-                "rediver-agent[websocket], or set server.websocket: false"
-            )
+            self._status.socket = "install rediver-agent[websocket], or set server.websocket: false"
+            log.info("not woken by the server, polling goes on: %s", self._status.socket)
             return
         # An agent without the extra does not have the library.
         loop = import_module("rediver_agent.loops.notify").NotifyLoop(
@@ -276,7 +275,7 @@ class _Running:
             partial(self._executor.cancel, cause=Cause.CANCELLED),
             self._status,
         )
-        producers.start_soon(loop.run)
+        tasks.start_soon(loop.run)
 
     def _local_schedule(
         self, tasks: TaskGroup, ask_server_first: Callable[[], Awaitable[None]]
@@ -326,7 +325,7 @@ class _Running:
             on_damage=self._start_anew,
         )
 
-    def _poll(self, client: Client, tasks: TaskGroup) -> PollLoop:
+    def _poll(self, client: Client, heartbeat: HeartbeatLoop, tasks: TaskGroup) -> PollLoop:
         return PollLoop(
             client=client,
             executor=self._executor,
@@ -337,6 +336,7 @@ class _Running:
             bell=self._bell,
             outbox_bell=self._outbox_bell,
             heartbeat_bell=self._heartbeat_bell,
+            name_what_is_held=heartbeat.catch_up,
             instance_id=self._instance_id,
             now=self._now,
         )

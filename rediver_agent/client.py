@@ -54,6 +54,8 @@ CONNECT_SECONDS: Final = 5.0
 MAX_RETRY_AFTER: Final = 3600.0  # no proxy silences an agent for longer
 RETRYABLE: Final = frozenset({408, 425, 429})
 GZIP_FROM_BYTES: Final = 1024
+MAX_REPLY_BYTES: Final = 64 << 20  # some commands whose payloads are at the server's cap
+_OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 SWITCHING: Final = 101
 # Full jitter, 1 s ... 60 s (DESIGN section 4).
 _BACKOFF: Final = wait_random_exponential(multiplier=1, max=60)
@@ -197,8 +199,7 @@ class Client:
         try:
             async with self._http.stream("GET", path, headers=headers) as response:
                 if response.status_code != SWITCHING:
-                    await response.aread()
-                    _raise_for_status(response, self._now())
+                    _raise_for_status(await _whole(response), self._now())
                     raise ServerUnavailable(
                         f"the answer {response.status_code} of {path} opens no WebSocket",
                         status=response.status_code,
@@ -221,11 +222,35 @@ class Client:
 
     async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            response = await self._http.request(method, path, **request)
+            async with self._http.stream(method, path, **request) as answer:
+                response = await _whole(answer)
         except FAULTS as fault:
             raise unreachable(self._http.base_url, fault) from fault
         _raise_for_status(response, self._now())
         return response
+
+
+async def _whole(answer: httpx.Response) -> httpx.Response:
+    """The answer with its body, inflated. One that does not end is not the server's."""
+    body = bytearray()
+    async for chunk in answer.aiter_bytes():
+        body += chunk
+        if len(body) > MAX_REPLY_BYTES:
+            raise ServerUnavailable(
+                f"{answer.request.url} answered more than {MAX_REPLY_BYTES >> 20} MiB, as no "
+                "Rediver server does",
+                status=answer.status_code,
+            )
+    headers = [
+        (name, value) for name, value in answer.headers.raw if name.lower() not in _OF_THE_BODY
+    ]
+    return httpx.Response(
+        answer.status_code,
+        headers=headers,
+        content=bytes(body),
+        request=answer.request,
+        extensions={"reason_phrase": answer.reason_phrase.encode()},
+    )
 
 
 def _document(response: httpx.Response, model: type[Reply]) -> Reply:

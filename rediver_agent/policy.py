@@ -66,11 +66,14 @@ class Policy:
 def open_typed(target: str) -> OpenTarget:
     """Open a target that the operator typed, links followed: typing it allows it.
 
-    Raises `TargetNotAllowed` if it is no directory that can be read.
+    Raises `TargetNotAllowed` if it is no directory that can be read, or that a report can name.
     """
     try:
         path = Path(target).expanduser().resolve(strict=True)
+        str(path).encode()
         return OpenTarget(os.open(path, _DIRECTORY), PurePosixPath(path))
+    except UnicodeEncodeError as fault:
+        raise TargetNotAllowed(f"{target!r} cannot be scanned: its name is not UTF-8") from fault
     except OSError as fault:
         why = (fault.strerror or str(fault)).lower()
         raise TargetNotAllowed(f"{target!r} cannot be scanned: {why}") from fault

@@ -56,7 +56,7 @@ class _Claim(_Row):
 class _Run(_Row):
     run_id: _Text
     command_id: str
-    pid: Annotated[int, Field(gt=1)]
+    pid: Literal[0] | Annotated[int, Field(gt=1)]  # 0: written down, and not started yet
     create_time: float
 
 

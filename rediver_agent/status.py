@@ -21,17 +21,21 @@ class Calls:
     good: int = 0
     failed: int = 0
 
-    def went_well(self, now: datetime) -> None:
-        """One was answered."""
+    def went_well(self, now: datetime) -> bool:
+        """One was answered. Returns whether that is news."""
+        news = self.problem is not None
         self.last_at = self.last_good_at = now
         self.problem = None
         self.good += 1
+        return news
 
-    def went_wrong(self, now: datetime, problem: str) -> None:
-        """One came to nothing, for this reason."""
+    def went_wrong(self, now: datetime, problem: str) -> bool:
+        """One came to nothing, for this reason. Returns whether that is news."""
+        news = self.problem != problem
         self.last_at = now
         self.problem = problem
         self.failed += 1
+        return news
 
 
 @dataclass(slots=True)

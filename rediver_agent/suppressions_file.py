@@ -27,7 +27,11 @@ _TAG: Final = "tag:yaml.org,2002:"
 _TEXTS: Final = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "timestamp"))
 _DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
-_SET: Final = re.compile(r"\[[^\]]+\]")
+_SET: Final = re.compile(r"\[!?\]?[^\]]*\]")  # a bracket that comes first is one of the set
+_NO_TEXT: Final = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]"
+)  # no server takes all of them
+_MAX_TEXT: Final = 2000  # characters
 
 
 def read_suppressions(directory: int, path: PurePosixPath) -> list[Entry]:
@@ -53,7 +57,7 @@ def read_suppressions(directory: int, path: PurePosixPath) -> list[Entry]:
         mark = fault.problem_mark
         where = f" line {mark.line + 1}" if mark else ""
         raise SuppressionsUnreadable(f"{name}{where}: {fault.problem}") from fault
-    except (yaml.YAMLError, RecursionError, ValueError) as fault:
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as fault:
         raise SuppressionsUnreadable(f"{name} is not YAML: {fault}") from fault
 
 
@@ -133,6 +137,8 @@ def _text(key: str, node: yaml.Node) -> str:
     text = str(node.value).strip()
     if not text or _is_empty(node):
         _refuse(node, f"`{key}` is empty")
+    if len(text) > _MAX_TEXT or _NO_TEXT.search(text):
+        _refuse(node, f"`{key}` must be a text of at most {_MAX_TEXT} characters, none of control")
     return text
 
 

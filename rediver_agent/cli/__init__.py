@@ -1,8 +1,9 @@
 """The command line. A command's module is imported only when that command is run, so that `--help`
 and one-shot commands start fast; this module imports nothing but click.
 
-Exit codes: 0 done or drained, 1 findings at or over `--fail-on`, 2 usage, configuration, a missing
-tool, a failed or partial scan, 3 third signal. Errors are one sentence on stderr.
+Exit codes: 0 done or drained, 1 findings at or over `--fail-on`, or `status` or `doctor` not well,
+2 usage, configuration, a missing tool, a failed or partial scan, 3 second or third signal. Errors
+are one sentence on stderr.
 """
 
 import io

@@ -4,8 +4,10 @@ What cannot be read is an outcome, never an exception: the other files of a comm
 """
 
 import gzip
+import os
 import tempfile
 import uuid
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,8 +156,8 @@ class _Reading:
                 Asset(
                     id="target",
                     type="directory",
-                    value=f"file://{quote(self._reader.agent)}{quote(str(here))}",
-                    name=here.name or "/",
+                    value=f"file://{quote(self._reader.agent)}{quote(os.fsencode(here))}",
+                    name=os.fsencode(here.name).decode(errors="replace") or "/",
                 )
             ],
         )
@@ -186,7 +188,7 @@ def _plain(file: BinaryIO, inflated: BinaryIO) -> BinaryIO:
                 if size > MAX_BYTES:
                     raise ReportUnreadable(f"it inflates to more than {MAX_BYTES >> 20} MiB")
                 inflated.write(chunk)
-    except (EOFError, gzip.BadGzipFile, ValueError) as fault:
+    except (EOFError, gzip.BadGzipFile, ValueError, zlib.error) as fault:
         raise ReportUnreadable(f"it is no whole gzip file: {fault}") from fault
     inflated.seek(0)
     return inflated

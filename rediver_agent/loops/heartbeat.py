@@ -80,8 +80,8 @@ class HeartbeatLoop:
         try:
             reply = await self.client.heartbeat(self._heartbeat(running))
         except ServerError as fault:
-            log.warning("heartbeat: %s", fault)
-            self.runtime.heartbeat.went_wrong(self.now(), str(fault))
+            news = self.runtime.heartbeat.went_wrong(self.now(), str(fault))
+            log.log(logging.WARNING if news else logging.DEBUG, "heartbeat: %s", fault)
             return False
         self.runtime.heartbeat.went_well(self.now())
         for command_id in reply.cancel:

@@ -146,11 +146,11 @@ class LocalSchedule:
         try:
             job = self._job(run_id, work)
         except (ToolMissing, InvalidPayload) as fault:
-            log.error("%s: %s", _named(work), fault)
+            log.error("%s: %s: %s", run_id, _named(work), fault)
             result = _failed(fault.reason, str(fault), self.now())
             await anyio.to_thread.run_sync(self.spool.finish_local, run_id, result, ())
             return
-        log.info("%s begins", _named(work))
+        log.info("%s: %s begins", run_id, _named(work))
         self._in_hand.add(work)
         self.tasks.start_soon(self._run, job, work)
         await anyio.lowlevel.checkpoint()  # by now the executor counts it
@@ -176,7 +176,7 @@ class LocalSchedule:
 
     async def _run(self, job: Job, work: LocalWork) -> None:
         try:
-            _say(work, await self.executor.execute(job))
+            _say(job.id, work, await self.executor.execute(job))
         finally:
             self._in_hand.discard(work)
             self.outbox_bell.ring()
@@ -203,13 +203,14 @@ def _first(due: dict[LocalWork, datetime], kind: str, now: datetime) -> datetime
     return max(min(times), now) if times else None
 
 
-def _say(work: LocalWork, outcome: Outcome) -> None:
+def _say(run_id: str, work: LocalWork, outcome: Outcome) -> None:
     if outcome.status is ResultStatus.COMPLETED:
         found = outcome.findings_count or 0
-        log.info("%s: done, %d finding%s", _named(work), found, "" if found == 1 else "s")
+        log.info("%s: %s: done, %d finding%s", run_id, _named(work), found, "s"[: found != 1])
     else:
         reason = outcome.metadata.get("reason", outcome.status.value)
-        log.error("%s: %s, NOT a clean result: %s", _named(work), reason, outcome.error)
+        what = f"{_named(work)}: {reason}, NOT a clean result"
+        log.error("%s: %s: %s", run_id, what, outcome.error)
 
 
 def _named(work: LocalWork) -> str:

@@ -133,7 +133,8 @@ class PollLoop:
             problem = f"{fault}; check server.api_key and source_id, or ask `rediver-agent doctor`"
             return self._failed(problem, max(interval, REFUSED_SECONDS))
         self._failures = 0
-        self.status.poll.went_well(self.now())
+        if self.status.poll.went_well(self.now()):
+            log.info("polling goes on")
         low, high = INTERVAL_LIMITS
         return min(max(reply.poll_interval_seconds or interval, low), high)
 
@@ -145,8 +146,8 @@ class PollLoop:
             self.outbox_bell.ring()
 
     def _failed(self, problem: str, wait: float) -> float:
-        log.warning("polling: %s", problem)
-        self.status.poll.went_wrong(self.now(), problem)
+        news = self.status.poll.went_wrong(self.now(), problem)
+        log.log(logging.WARNING if news else logging.DEBUG, "polling: %s", problem)
         return wait
 
     async def _take(self) -> CommandList:

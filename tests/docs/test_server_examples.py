@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from real_postgresql import RealPostgresql
 from rediver_server_fixtures import Scans, migrate, postgresql, schema_file, start
 
+from rediver_agent.settings import Settings as AgentSettings
 from rediver_server.cli import commands
 from rediver_server.settings import Settings
 
@@ -56,8 +57,11 @@ def test_the_services_of_compose_start_as_the_command_line_is():
     ],
 )
 def test_every_setting_that_is_named_exists(file: Path):
-    named = set(re.findall(r"REDIVER_SERVER_([A-Z_]+)", file.read_text()))
+    named = set(re.findall(r"REDIVER_SERVER_([A-Z][A-Z_]+)", file.read_text()))
     assert named <= {name.upper() for name in Settings.model_fields}
+    for section, name in re.findall(r"REDIVER_([A-Z]+)__([A-Z_]+)", file.read_text()):
+        sections = AgentSettings.model_fields[section.lower()].annotation.model_fields
+        assert name.lower() in sections
 
 
 def test_a_server_moves_to_postgresql_with_all_it_knows(

@@ -28,9 +28,11 @@ POINTS = [
     "claim_id:after:1",
     "claim_call:after:1",  # the server has handed it over, and nobody here knows
     "begin_claimed:after:1",
-    "heartbeat_call:after:3",  # with the tool in full swing
-    "tool_started:after:1",
-    "tree_orphaned:after:1",  # and its supervisor is killed, too
+    "heartbeat_call:after:1",  # with the tool in full swing
+    "tool_named:after:1",  # its run id is on disk, and there is no process yet
+    "tool_started:after:2",
+    "tree_orphaned:before:2",  # and its supervisor is killed, too: only its run id is on disk
+    "tree_orphaned:after:2",  # and its process id
     "add_findings:after:1",
     "finish:before:1",
     "finish:after:1",
@@ -45,7 +47,8 @@ LESS = [
     "claim_call:before:1",
     "begin_claimed:before:1",
     "progress_call:after:1",
-    "tool_started:before:1",
+    "tool_named:before:1",
+    "tool_started:before:2",
     "open_report:before:1",
     "open_report:after:1",
     "add_findings:after:2",
@@ -58,10 +61,10 @@ LESS = [
     "single_begin:before:1",
     "single_begin:after:1",
 ]
-WHILE_THE_TOOL_RUNS = ("heartbeat_call", "tool_started", "tree_orphaned", "progress_call")
+WHILE_THE_TOOL_RUNS = ("heartbeat_call", "tool_", "tree_orphaned", "progress_call")
 # The server is away from the death until the next agent has started.
-ALONE = ["claim_call:after:1", "tree_orphaned:after:1"]
-LESS_ALONE = ["tool_started:after:1", *POINTS[6:]]
+ALONE = ["claim_call:after:1", "tree_orphaned:after:2"]
+LESS_ALONE = ["tool_started:after:2", *POINTS[8:]]
 
 
 def slow(points):
@@ -123,6 +126,10 @@ class Case:
         if point.startswith("tree_orphaned"):
             wait_for(lambda: len(self.pids()) == 2, "the tool and its child have started")
             assert all(map(alive, self.pids())), "nobody but the next agent can end them"
+        if point.startswith("tool_named"):
+            assert self.pids() == []
+        if point.startswith("heartbeat_call"):
+            assert self.pids(), "it had begun"
 
     def start_normal(self):
         self.gate.touch()
@@ -159,6 +166,7 @@ class Case:
         assert {item["occurrence_count"] for item in found} == {1}
         assert [pid for pid in self.pids() if alive(pid)] == []
         assert list(self.state.glob("work/*")) == []
+        assert list(self.state.glob("spool.*-*T*")) == [], "a kill damages nothing"
         assert "Traceback" not in "".join(program.text() for program in self.programs)
 
     def findings(self):

@@ -2,6 +2,7 @@
 
 POINT is `name:before:n` or `name:after:n`: the n-th call of one method of the agent is where the
 process ends itself with SIGKILL, before the method has begun or after it has done its work.
+Heartbeats are counted while a tool runs that has a child.
 Everything else is the agent as it is shipped: the product has no hook for this.
 """
 
@@ -10,6 +11,8 @@ import os
 import signal
 import sys
 from functools import wraps
+
+import psutil
 
 from rediver_agent import cli
 from rediver_agent.client import Client
@@ -26,7 +29,8 @@ PLACES = {
     "single_begin": (Spool, "begin"),
     "heartbeat_call": (Client, "heartbeat"),
     "progress_call": (Client, "progress"),
-    "tool_started": (Spool, "record_run"),
+    "tool_named": (Spool, "record_run"),  # the first call for a tool
+    "tool_started": (Spool, "record_run"),  # the second
     "tree_orphaned": (Spool, "record_run"),
     "open_report": (Spool, "open_report"),
     "add_findings": (Spool, "add_findings"),
@@ -47,12 +51,20 @@ def die(place):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def counts(place):
+    """Whether a call is one of those that are counted."""
+    supervisor_tool_and_child = 3
+    return place != "heartbeat_call" or (
+        len(psutil.Process().children(recursive=True)) >= supervisor_tool_and_child
+    )
+
+
 def deadly(method, place, moment, number):
     """The method, that ends the process around its `number`-th call."""
     left = [number]
 
     def passed(now):
-        if now == moment:
+        if now == moment and counts(place):
             left[0] -= 1
             if not left[0]:
                 die(place)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import anyio
 import pytest
 
-from rediver_agent.client import Client
+from rediver_agent.client import MAX_REPLY_BYTES, Client
 from rediver_agent.contract import Acknowledge, Heartbeat
 from rediver_agent.errors import ConfigurationError, ServerRefused, ServerUnavailable
 from rediver_agent.settings import ServerSection
@@ -163,6 +163,20 @@ def test_a_result_is_not_delivered_by_a_proxys_page(script, body):
 
     with pytest.raises(ServerUnavailable):
         call(script, "send_result", "cmd_1", "{}")
+
+
+def test_an_answer_that_inflates_without_end_is_cut_off(script):
+    bomb = gzip.compress(b" " * (MAX_REPLY_BYTES + 1), 9)
+    script.answer(200, bomb, **{"Content-Encoding": "gzip"})
+
+    with pytest.raises(ServerUnavailable, match="more than 64 MiB"):
+        call(script, "poll", 1)
+
+
+def test_a_compressed_answer_is_understood(script):
+    script.answer(200, gzip.compress(b'{"commands": []}'), **{"Content-Encoding": "gzip"})
+
+    assert call(script, "poll", 1)[0].commands == []
 
 
 def test_a_server_that_is_not_there_is_unavailable():
