@@ -57,6 +57,7 @@ from rediver_agent.stopping import Ending, Stop, listen_for_signals
 
 log = logging.getLogger(__name__)
 
+GREET_SECONDS: Final = 60.0  # a server that only trickles keeps no agent from its own work
 STOP_SECONDS: Final = 30.0  # for ending every tool, and for the last word to the server
 
 
@@ -207,11 +208,13 @@ class _Running:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen_for_signals, self._stop, self._executor)
             tasks.start_soon(keep_in_view, self.snapshot, self._spool, self._service)
-            if deliver and heartbeat:
-                await heartbeat.beat()  # before the first poll: the server routes by what it says
-                tasks.start_soon(heartbeat.run)
-                tasks.start_soon(deliver.run)
             with self._stop.working:
+                if deliver and heartbeat:
+                    # Before the first poll: the server routes by what it says.
+                    with anyio.move_on_after(GREET_SECONDS):
+                        await heartbeat.beat()
+                    tasks.start_soon(heartbeat.run)
+                    tasks.start_soon(deliver.run)
                 await self._work(tasks, heartbeat)
             self._status.draining = True
             if self._stop.ending is not Ending.RESTART:

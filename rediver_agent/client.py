@@ -47,6 +47,7 @@ from rediver_agent.network import (
     proxy_refused,
     trusted,
     unreachable,
+    usable_addresses,
 )
 from rediver_agent.settings import ServerSection
 
@@ -54,6 +55,7 @@ CONNECT_SECONDS: Final = 5.0
 MAX_RETRY_AFTER: Final = 3600.0  # no proxy silences an agent for longer
 RETRYABLE: Final = frozenset({408, 425, 429})
 GZIP_FROM_BYTES: Final = 1024
+PATIENCE: Final = 10  # times server.timeout, for all of a call: an answer that trickles must end
 MAX_REPLY_BYTES: Final = 64 << 20  # some commands whose payloads are at the server's cap
 _OF_THE_BODY: Final = frozenset({b"content-encoding", b"content-length", b"transfer-encoding"})
 SWITCHING: Final = 101
@@ -100,6 +102,7 @@ class Client:
             raise ConfigurationError("a server needs server.base_url and server.api_key; set both")
         self._now = now
         self._attempts = server.max_retries + 1
+        self._longest = server.timeout.total_seconds() * PATIENCE
         self.clock_skew = timedelta()
         """The server's clock less ours, by its last heartbeat reply."""
         headers = {
@@ -109,13 +112,14 @@ class Client:
         }
         if server.source_id:
             headers[routes.SOURCE_ID_HEADER] = server.source_id
-        self._http = httpx.AsyncClient(
-            base_url=server.base_url,
-            headers=headers,
-            auth=_Bearer(ApiKey(server, secrets)),
-            timeout=httpx.Timeout(server.timeout.total_seconds(), connect=CONNECT_SECONDS),
-            verify=trusted(server),
-        )
+        with usable_addresses(server.base_url):
+            self._http = httpx.AsyncClient(
+                base_url=server.base_url,
+                headers=headers,
+                auth=_Bearer(ApiKey(server, secrets)),
+                timeout=httpx.Timeout(server.timeout.total_seconds(), connect=CONNECT_SECONDS),
+                verify=trusted(server),
+            )
 
     async def __aenter__(self) -> "Client":
         return self
@@ -222,8 +226,13 @@ class Client:
 
     async def _request(self, method: str, path: str, **request: Any) -> httpx.Response:
         try:
-            async with self._http.stream(method, path, **request) as answer:
-                response = await _whole(answer)
+            with anyio.fail_after(self._longest):
+                async with self._http.stream(method, path, **request) as answer:
+                    response = await _whole(answer)
+        except TimeoutError as fault:
+            raise ServerUnavailable(
+                f"{self._http.base_url} did not come to the end of an answer in {self._longest:g} s"
+            ) from fault
         except FAULTS as fault:
             raise unreachable(self._http.base_url, fault) from fault
         _raise_for_status(response, self._now())
@@ -301,7 +310,7 @@ def _moment(value: str) -> datetime | None:
     """A date of HTTP; None for what is none."""
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer
 
 _UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST: Final = timedelta(days=36_525)  # a time that far away is still a date
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -16,9 +17,12 @@ def parse_duration(value: object) -> timedelta:
         return value
     text = str(value).strip()
     try:
-        return _parsed(value, text)
+        parsed = _parsed(value, text)
     except OverflowError as fault:
         raise ValueError(f"{text!r} is longer than can be counted") from fault
+    if parsed > LONGEST:
+        raise ValueError(f"{text!r} is longer than a hundred years")
+    return parsed
 
 
 def _parsed(value: object, text: str) -> timedelta:

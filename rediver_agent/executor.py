@@ -135,6 +135,7 @@ class Executor:
         """Slots that local work leaves free, where there are several."""
         self._jobs: dict[str, Job] = {}
         self._unwritten: dict[str, Callable[[], None]] = {}
+        self._writing_late = anyio.Lock()
         self._idle = anyio.Event()
         self.finished = 0
         self.failed = 0
@@ -183,6 +184,8 @@ class Executor:
         """End a job from outside. False if it is not in hand, or is being ended already."""
         job = self._jobs.get(command_id)
         if job is None or job.scope is None or job.cause is not None:
+            return False
+        if cause is not Cause.STOPPING and not job.commanded:  # its operator's, and no server's
             return False
         job.cause = cause
         job.scope.cancel()
@@ -289,12 +292,13 @@ class Executor:
 
         Raises `DiskFull` or `SpoolError` as long as it has none.
         """
-        late = list(self._unwritten.items())
-        for command_id, write in late:
-            await anyio.to_thread.run_sync(write)
-            del self._unwritten[command_id]
-            log.info("%s: the outcome is written now", command_id)
-        return len(late)
+        async with self._writing_late:  # whoever asks meanwhile must not write it twice
+            late = list(self._unwritten.items())
+            for command_id, write in late:
+                await anyio.to_thread.run_sync(write)
+                del self._unwritten[command_id]
+                log.info("%s: the outcome is written now", command_id)
+            return len(late)
 
     async def _finish(self, job: Job, outcome: Outcome, started: datetime) -> None:
         await anyio.to_thread.run_sync(self._writing(job, outcome, started))

@@ -15,7 +15,7 @@ from typing import Final
 from rediver_agent.contract.findings import Finding, FindingType, Vulnerability
 from rediver_agent.masking import MASK
 
-_VERSION: Final = "rv1"
+VERSION: Final = "rv1"
 _NO_SNIPPETS: Final = frozenset({"", "requires login"})  # the second is semgrep's, logged out
 _NUMBERS: Final = re.compile(r"\d+")
 
@@ -37,7 +37,7 @@ class Fingerprinter:
         key = int.from_bytes(place.digest())
         ordinal = self._seen.get(key, 0)
         self._seen[key] = ordinal + 1
-        return f"{_VERSION}:{_digest(identity.hex(), str(ordinal)).hex()[:32]}"
+        return f"{VERSION}:{_digest(identity.hex(), str(ordinal)).hex()[:32]}"
 
 
 def _identity(finding: Finding) -> tuple[str, ...]:

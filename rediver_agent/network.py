@@ -5,7 +5,8 @@ Only this and `client` import httpx.
 """
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -39,6 +40,26 @@ def trusted(server: ServerSection) -> ssl.SSLContext | bool:
             f"server.ca_file, client_cert or client_key cannot be used: {fault}"
         ) from fault
     return context
+
+
+@contextmanager
+def usable_addresses(base_url: str) -> Generator[None]:
+    """Where a client is made: an address that it cannot use is a `ConfigurationError`.
+
+    Its own error would show the address of a proxy, and of a password what looks like a port.
+    """
+    try:
+        httpx.URL(base_url)
+    except httpx.InvalidURL as fault:
+        raise ConfigurationError(f"server.base_url {base_url} is no address: {fault}") from fault
+    try:
+        yield
+    except (httpx.InvalidURL, ValueError, ImportError):  # the last one: a SOCKS proxy
+        raise ConfigurationError(
+            "HTTP_PROXY, HTTPS_PROXY, ALL_PROXY or NO_PROXY of the environment cannot be used; "
+            "write a proxy like http://proxy.example.com:3128, and what is special in a user or "
+            "password as %40 and the like"
+        ) from None
 
 
 def unreachable(url: httpx.URL, fault: Exception) -> ServerUnavailable:

@@ -83,8 +83,9 @@ class Overlay:
     """The settings of one agent: its operator's, and what a server has changed of them."""
 
     def __init__(self, sources: Sources) -> None:
-        self._sources = sources
         self._own = sources.settings()
+        key = self._own.server.api_key
+        self._sources = replace(sources, known_key=key.get_secret_value() if key else None)
         self._kept = self._stored()
         self._trial: tuple[_File, _Stored] | None = None
 

@@ -103,7 +103,7 @@ class AgentSection(Section):
     max_concurrent: Annotated[int, Field(ge=1, le=64)] = Field(
         default=2, description="scans at once"
     )
-    drain_seconds: Annotated[int, Field(ge=0)] = Field(
+    drain_seconds: Annotated[int, Field(ge=0, le=604_800)] = Field(
         default=300, description="how long a first SIGTERM waits for running scans"
     )
     log_format: Literal["text", "json"] = Field(

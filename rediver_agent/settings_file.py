@@ -61,10 +61,15 @@ class Sources:
     file: Mapping[str, Any]
     environment: Mapping[str, Any]
     flags: Mapping[str, Any]
+    known_key: str | None = None
+    """What `server.api_key_file` held when it was read: a pipe says it once."""
 
     def settings(self, overlay: Mapping[str, Any] | None = None) -> Settings:
         """Everything together, validated whole. `ConfigurationError` names what is wrong."""
         together = self._together(overlay or {})
+        server = _section(together, "server") or {}
+        if self.known_key and server.get("api_key_file") and not server.get("api_key"):
+            together["server"] = {**server, "api_key": self.known_key}
         try:
             return _Together(**_over(self._enrolled(together), together))
         except ValidationError as error:

@@ -75,7 +75,9 @@ def damage(path: Path) -> str | None:
     except sqlite3.Error as fault:
         if is_damage(fault):
             return str(fault)
-        raise SpoolError(f"{path} cannot be read: {fault}; mend that") from fault
+        raise SpoolError(
+            f"{path} cannot be read: {fault}; mend that, or free disk space"
+        ) from fault
 
 
 def _set_aside(path: Path, why: str, now: datetime, room: int) -> None:

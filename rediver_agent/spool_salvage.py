@@ -180,8 +180,10 @@ _TABLES: Final[dict[str, tuple[type[_Row], tuple[str, ...]]]] = {
 _MANY: Final = frozenset({"reports", "outbox", "local_runs", "sent_parts"})  # may be, of a spool
 # An outcome with fewer findings beside it than it counted, or with a report that is not all there.
 _UNPROVEN: Final = """
-CREATE TEMP VIEW parts AS SELECT report_id, part, body FROM outbox WHERE kind = 'findings' AND ready
-    UNION ALL SELECT report_id, part, body FROM sent_parts;
+CREATE TEMP TABLE parts AS SELECT report_id, part, json_array_length(body) AS findings FROM outbox
+    WHERE kind = 'findings' AND ready
+    UNION ALL SELECT report_id, part, json_array_length(body) FROM sent_parts;
+CREATE INDEX temp.parts_of_a_report ON parts(report_id);
 CREATE TEMP VIEW outcomes AS SELECT command_id AS id, body AS result FROM outbox
     WHERE kind = 'result' UNION ALL SELECT id, result FROM local_runs WHERE result NOT NULL;
 CREATE TEMP TABLE unproven AS SELECT id FROM outcomes AS o WHERE
@@ -191,7 +193,7 @@ CREATE TEMP TABLE unproven AS SELECT id FROM outcomes AS o WHERE
         AND NOT EXISTS (SELECT 1 FROM reports WHERE id = w.report_id))
     OR (json_extract(o.result, '$.findings_count') NOT NULL
         AND NOT EXISTS (SELECT 1 FROM reports WHERE command_id = o.id))
-    OR json_extract(o.result, '$.findings_count') > (SELECT total(json_array_length(p.body))
+    OR json_extract(o.result, '$.findings_count') > (SELECT total(p.findings)
         FROM reports AS r JOIN parts AS p ON p.report_id = r.id WHERE r.command_id = o.id);
 """
 _SETTLE: Final = """
@@ -210,7 +212,8 @@ DELETE FROM outbox WHERE NOT ready
         WHERE id = report_id AND header NOT NULL AND parts > part));
 DELETE FROM sent_parts WHERE NOT EXISTS (SELECT 1 FROM reports JOIN local_runs ON
     local_runs.id = command_id WHERE reports.id = report_id AND result NOT NULL);
-DELETE FROM reports WHERE NOT EXISTS (SELECT 1 FROM parts WHERE report_id = reports.id);
+DELETE FROM reports WHERE id NOT IN (SELECT report_id FROM outbox WHERE kind = 'findings'
+    UNION ALL SELECT report_id FROM sent_parts);
 """
 _SENSELESS: Final = """
 SELECT 1 FROM outbox WHERE NOT (json_valid(body) AND ready IN (0, 1) AND parked IN (0, 1)

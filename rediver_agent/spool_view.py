@@ -117,3 +117,6 @@ def _reading(directory: Path) -> Generator[sqlite3.Connection | None]:
         ) from fault
     except sqlite3.Error as fault:
         raise SpoolError(f"{path} cannot be read: {fault}") from fault
+    except (ValueError, TypeError, LookupError, OverflowError) as fault:
+        # Whoever looks on must not fall over what is none of his business to mend.
+        raise SpoolError(f"{path} holds what no agent has written: {fault}") from fault

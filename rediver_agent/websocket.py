@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 from typing import Any, Final
 
+import anyio
 import httpcore
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
@@ -26,6 +27,8 @@ PONG_SECONDS: Final = 10.0  # then it is dead
 SEND_SECONDS: Final = 10.0  # we say a few bytes now and then; a full buffer is a dead peer
 MAX_MESSAGE: Final = 16 << 10  # the contract's are below 300 bytes
 CHUNK: Final = 4 << 10
+FLOOD: Final = 4000  # frames, or pieces of one, within FLOOD_SECONDS: nudges are merged, and few
+FLOOD_SECONDS: Final = 10.0
 
 
 async def listen(client: Client, opened: Callable[[], None], hear: Callable[[object], None]) -> str:
@@ -59,6 +62,7 @@ class Session:
         self._hear = hear
         self._protocol = Connection(ConnectionType.CLIENT)
         self._text = ""
+        self._frames, self._since = 0, anyio.current_time()
 
     async def read(self) -> str:
         """Read until either side ends it. Returns why."""
@@ -66,6 +70,9 @@ class Session:
             while data := await self._bytes():
                 self._protocol.receive_data(data)
                 for event in self._protocol.events():
+                    if self._floods():
+                        await self._send(CloseConnection(CloseReason.POLICY_VIOLATION))
+                        return f"the server said more than {FLOOD} things in {FLOOD_SECONDS:.0f} s"
                     if isinstance(event, CloseConnection):
                         await self._send(event.response())
                         return f"the server closed the socket ({event.reason or int(event.code)})"
@@ -85,6 +92,13 @@ class Session:
         except httpcore.ReadTimeout:
             await self._send(Ping())
             return await self._stream.read(CHUNK, PONG_SECONDS)
+
+    def _floods(self) -> bool:
+        """Whether so much comes, of whatever kind, that reading it would take all of a core."""
+        if anyio.current_time() - self._since > FLOOD_SECONDS:
+            self._frames, self._since = 0, anyio.current_time()
+        self._frames += 1
+        return self._frames > FLOOD
 
     async def _send(self, event: Event) -> None:
         await self._stream.write(self._protocol.send(event), SEND_SECONDS)

@@ -15,6 +15,7 @@ from rediver_agent.contract.findings import Finding, Severity
 from rediver_agent.contract.sarif import FINGERPRINT
 from rediver_agent.errors import ConfigurationError, ReportUnreadable, SpoolError
 from rediver_agent.executor import Outcome
+from rediver_agent.fingerprint import VERSION
 from rediver_agent.jsonstream import outline
 
 STATE: Final = "baseline_state"
@@ -56,6 +57,7 @@ class Comparison:
         self.new: Counter[Severity] = Counter()
         self.known = 0
         self.unknown_tools: list[str] = []
+        self.absent_tools = set(baseline.tools)
         self._findings = findings
         self._baseline = baseline
         self._left = baseline.known.copy()
@@ -63,6 +65,7 @@ class Comparison:
         for outcome in outcomes:
             before = self.new.total() + self.known
             for report in outcome.reports:
+                self.absent_tools.discard(report.tool.name)
                 if report.tool.name not in baseline.tools:
                     self.unknown_tools.append(report.tool.name)
                 self._states[report.metadata.id] = bytearray(
@@ -173,6 +176,8 @@ class _Reading:
             _refuse("a report in it names no tool")
         if not self._ours or any(not fingerprint for fingerprint, _ in entries):
             _refuse(f"{self._tool} or another tool wrote it, and its findings have no fingerprints")
+        if not all(str(fingerprint).startswith(f"{VERSION}:") for fingerprint, _ in entries):
+            _refuse("its fingerprints are of another version, so that everything would be new")
         self._baseline.tools.add(self._tool)
         for fingerprint, suppressed in entries:
             key = self._tool, fingerprint or ""

@@ -1,5 +1,6 @@
 """Where tables and colours are printed."""
 
+import os
 from typing import Final, TextIO
 
 from rich.console import Console
@@ -19,6 +20,6 @@ def console_for(stream: TextIO) -> Console:
     """As wide as the terminal; without one, wide enough and without colours. Text is no markup."""
     # Heeds NO_COLOR, FORCE_COLOR and COLUMNS.
     console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal or not console.width:
+    if not console.width or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
         console.width = PLAIN_WIDTH
     return console

@@ -33,6 +33,7 @@ async def server(settings: Settings, now: Callable[[], datetime]) -> list[Check]
         if section.base_url or section.api_key:
             return [not_ok("server", "set both server.base_url and server.api_key, or neither")]
         return [ok("server: none is configured; reports stay here")]
+    client = Client(section, now=now)  # whose addresses and files can be used, or it says so
     host, port, whose = _first_stop(section.base_url)
     lines: list[Check] = []
     try:
@@ -51,7 +52,7 @@ async def server(settings: Settings, now: Callable[[], datetime]) -> list[Check]
         step = f"{_why(fault)}; is it up, and let through?"
         return [*lines, not_ok(f"{whose} {host}:{port}", step)]
     lines.append(ok(f"{whose} {host}:{port} takes connections"))
-    async with Client(section, now=now) as client:
+    async with client:
         return [*lines, *await _call(client, section)]
 
 

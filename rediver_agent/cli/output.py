@@ -40,6 +40,8 @@ def write_reports(
     for tool in comparison.unknown_tools if comparison else ():
         said = f"the baseline has no report of {tool}: all that it found is new"
         click.echo(printable(said), err=True)
+    for tool in sorted(comparison.absent_tools) if comparison else ():
+        click.echo(printable(f"the baseline has a report of {tool}, and here is none"), err=True)
     reports = [report for outcome in outcomes for report in outcome.reports]
     if format_name != "table":  # JSON is UTF-8 whatever the locale
         cast("io.TextIOWrapper", sys.stdout).reconfigure(encoding="utf-8")

@@ -62,6 +62,7 @@ Name = Annotated[str, Field(min_length=1, max_length=255)]
 NUMBER: Final = BeforeValidator(_number)  # comes last, or the schema would not show the limits
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, Field(ge=0), NUMBER]
+Attempt = Annotated[int, Field(ge=0, le=2**31 - 1), NUMBER]  # as databases keep it
 JsonObject = dict[str, JsonValue]
 
 

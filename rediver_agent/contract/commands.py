@@ -12,7 +12,7 @@ from pydantic import Field, JsonValue, TypeAdapter
 
 from rediver_agent.contract.base import (
     NUMBER,
-    Count,
+    Attempt,
     Flag,
     Id,
     JsonObject,
@@ -142,7 +142,7 @@ class Envelope(WireModel):
     error_message: str | None = None
     scheduled_at: UtcDatetime | None = None
     schedule_id: Id | None = None
-    attempt: Count | None = None
+    attempt: Attempt | None = None
     max_attempts: Annotated[int, Field(ge=1)] | None = None
     lease_expires_at: UtcDatetime | None = None
     cancel_requested: bool | None = None

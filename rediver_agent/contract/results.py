@@ -5,7 +5,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rediver_agent.contract.base import NUMBER, Count, Flag, Id, JsonObject, UtcDatetime, WireModel
+from rediver_agent.contract.base import (
+    NUMBER,
+    Attempt,
+    Count,
+    Flag,
+    Id,
+    JsonObject,
+    UtcDatetime,
+    WireModel,
+)
 from rediver_agent.contract.lifecycle import CommandStatus
 
 InstanceId = Annotated[str, Field(min_length=1, max_length=64)]
@@ -55,7 +64,7 @@ class Acknowledged(WireModel):
 
     acknowledged: bool
     command_id: Id
-    attempt: Count | None = None
+    attempt: Attempt | None = None
     lease_expires_at: UtcDatetime | None = None
 
 

@@ -8,7 +8,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
+import anyio
 import anyio.to_thread
 
 from rediver_agent.contract.commands import RestartCommand
@@ -18,6 +20,8 @@ from rediver_agent.executor import Job, Outcome, failure
 from rediver_agent.spool import Spool
 
 log = logging.getLogger(__name__)
+
+CHECK_SECONDS: Final = 20.0  # a file may lie on a share that is away, or be a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +40,16 @@ class RestartHandler:
         if not isinstance(job.command, RestartCommand):
             raise InvalidPayload("a restart command has a number grace_period_seconds")
         try:
-            await anyio.to_thread.run_sync(self.check)
+            with anyio.fail_after(CHECK_SECONDS):
+                await anyio.to_thread.run_sync(self.check, abandon_on_cancel=True)
         except ConfigurationError as fault:
             return failure(Reason.CONFIG_REJECTED, f"the agent could not start anew: {fault}")
+        except TimeoutError:
+            return failure(
+                Reason.CONFIG_REJECTED,
+                f"the agent could not start anew: its configuration, or a file that it names, "
+                f"could not be read in {CHECK_SECONDS:g} s",
+            )
         await anyio.to_thread.run_sync(self.spool.restarting, job.id)
         grace = timedelta(seconds=job.command.payload.grace_period_seconds)
         log.info(

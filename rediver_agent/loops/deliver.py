@@ -1,7 +1,8 @@
 """Drains the spool: findings first, then the result they belong to, until the server has it all.
 
 What may fare better later is tried again with growing waits; what the server refuses for good is
-parked with its reason. A named conflict means that the server has kept what it wanted.
+parked with its reason. A named conflict means that the server has kept what it wanted. While the
+server asks to be left alone (`Retry-After`), nothing at all is sent.
 """
 
 import logging
@@ -35,6 +36,7 @@ FIRST_SECONDS: Final = 5.0  # full jitter, 5 s ... 5 min (DESIGN section 3)
 MOST_SECONDS: Final = 300.0
 LOOK_SECONDS: Final = 60.0  # at least: a scan with --push may have put something there
 FAULT_SECONDS: Final = 30.0  # before the spool is tried again
+CLOCK_SLACK: Final = timedelta(minutes=1)  # that a clock may be corrected by, and nothing follows
 SETTLED: Final = frozenset(
     {
         ErrorCode.ALREADY_CLAIMED,
@@ -63,27 +65,44 @@ class DeliverLoop:
     now: Callable[[], datetime]
     _draining: anyio.Lock = field(default_factory=anyio.Lock)
     _single_until: datetime | None = None
+    _not_before: float = 0.0
+    _set_back: bool = False
 
     async def run(self) -> None:
         """Send until cancelled."""
         while True:
             try:
+                if self._set_back:
+                    await anyio.to_thread.run_sync(self.spool.hurry)
+                    self._set_back = False
                 await self._prune()
                 await self.drain()
                 wait = await self._until_next()
             except (SpoolError, DiskFull) as fault:
                 log.error("delivering: %s", fault)
                 wait = FAULT_SECONDS
-            await self.bell.wait(wait)
+            await self._wait(max(wait, self._not_before - anyio.current_time()))
 
     async def drain(self) -> None:
         """Send everything that is due now, each row once; one drain at a time."""
         async with self._draining:
-            while (due := await anyio.to_thread.run_sync(self.spool.next_due)) is not None:
+            while (due := await self._next_due()) is not None:
                 if due[0].kind == "findings":
                     await self._send(due[0], partial(self.client.send_findings, due[1]))
                 else:
                     await self._send_results()
+
+    async def _wait(self, seconds: float) -> None:
+        """Until the bell is rung, or so long. A clock that is set back meanwhile delays nothing."""
+        at, began = self.now(), anyio.current_time()
+        await self.bell.wait(seconds)
+        passed = timedelta(seconds=anyio.current_time() - began)
+        self._set_back = self._set_back or self.now() - at < passed - CLOCK_SLACK
+
+    async def _next_due(self) -> tuple[Entry, str] | None:
+        if anyio.current_time() < self._not_before:
+            return None
+        return await anyio.to_thread.run_sync(self.spool.next_due)
 
     async def _send_results(self) -> None:
         due = await anyio.to_thread.run_sync(self.spool.due_results)
@@ -122,6 +141,7 @@ class DeliverLoop:
         if isinstance(fault, ServerUnavailable):
             if entry.kind == "findings" and fault.status in NO_SUCH_CALL:
                 await anyio.to_thread.run_sync(self.spool.let_result_pass, entry)
+            self._not_before = max(self._not_before, anyio.current_time() + fault.retry_after)
             wait = max(fault.retry_after, _backoff(entry.attempts))
             await self._postpone(entry, wait, str(fault))
         elif isinstance(fault, ServerRefused):

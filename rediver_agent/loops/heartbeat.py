@@ -64,7 +64,7 @@ class HeartbeatLoop:
             await self.bell.wait(wait)
 
     async def catch_up(self) -> None:
-        """Beat now if something is held and the server may have missed it: its lease may be over."""
+        """Beat now if something is held that the server may have missed for a whole lease."""
         last = self.runtime.heartbeat.last_good_at
         heard = last is not None and abs(self.now() - last) < SILENCE
         if self._holds and not (heard and self.runtime.heartbeat.problem is None):

@@ -53,7 +53,6 @@ MOST_SPREAD: Final = timedelta(minutes=5)
 LOOK_SECONDS: Final = 60.0  # a clock that was set, or a machine that slept, is noticed so soon
 FAULT_SECONDS: Final = 30.0  # before the spool is tried again
 CLOCK_SLACK: Final = timedelta(minutes=1)  # that a clock may be corrected by, and nothing follows
-LONGEST: Final = timedelta(days=36_500)  # of an interval; what is longer never comes either
 NO_SCANNER: Final = ""  # stands for the scanner where there is none at all
 
 
@@ -192,7 +191,7 @@ def _due_at(settings: Settings, work: LocalWork, last: datetime | None, now: dat
         nominal = next_after(agent.scan_cron, last)
     else:
         interval = agent.scan_interval if work.kind == "scan" else agent.collect_interval
-        nominal = last + min(interval, LONGEST)
+        nominal = last + interval
     share = random.Random(f"{agent.name} {work} {last}").random()  # noqa: S311 - spreads load, guards nothing
     return nominal + min((nominal - last) * SPREAD, MOST_SPREAD) * share
 

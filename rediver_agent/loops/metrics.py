@@ -4,12 +4,16 @@ Needs the extra `rediver-agent[metrics]`; nothing imports this module but an age
 a metrics port. The registry is this agent's own.
 """
 
+import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from socketserver import ThreadingMixIn
+from threading import Thread
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -25,7 +29,30 @@ from rediver_agent.loops.snapshot import Snapshot
 from rediver_agent.state_dir import free_bytes
 from rediver_agent.status import Calls
 
+log = logging.getLogger(__name__)
+
 LOOPBACK: Final = "127.0.0.1"
+PATIENCE_SECONDS: Final = 10.0  # with who connects and does not ask
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each who asks. One that breaks off is no line in the log, as in the library's
+    own server it is: with a traceback, whatever the log's format.
+    """
+
+    daemon_threads = True
+
+    @override
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("metrics: %s broke off", client_address, exc_info=True)
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE_SECONDS
+
+    @override
+    def log_message(self, format: str, *args: Any) -> None:
+        """That it was asked is not said."""
 
 
 @contextmanager
@@ -34,11 +61,13 @@ def serving_metrics(port: int, snapshot: Snapshot) -> Generator[None]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(AgentNumbers(snapshot))
     try:
-        server, thread = start_http_server(port, LOOPBACK, registry)
+        server = make_server(LOOPBACK, port, make_wsgi_app(registry), _Server, _Handler)
     except OSError as fault:
         raise ConfigurationError(
             f"agent.metrics_port {port} cannot be had: {fault.strerror}; name a free one"
         ) from fault
+    thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
     try:
         yield
     finally:

@@ -84,7 +84,10 @@ class PollLoop:
     _round: anyio.Event = field(default_factory=anyio.Event)
 
     async def run(self) -> None:
-        """Poll at once, then at every interval and whenever the bell rings, if the server lets us."""
+        """Poll at once, then at every interval and whenever the bell rings.
+
+        But never sooner than the server lets us.
+        """
         while True:
             wait = _jittered(await self._poll())
             floor = max(0.0, self._not_before - anyio.current_time())

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess  # noqa: TID251 - the program is run as a user runs it
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from house import BIN
@@ -118,6 +119,19 @@ def test_three_local_scans_find_what_is_there(app, tmp_path, tool_path):
     paths = {item["location"]["path"] for report in reports.values() for item in report["findings"]}
     assert "api/clean.py" not in paths
     assert not any(path.startswith("/") for path in paths)
+
+
+def test_two_trivy_scans_at_once_share_their_cache(app, tmp_path, tool_path):
+    def scan(_):
+        flags = ("--scanner", "trivy", "--format", "json")
+        return agent("scan", app, *flags, path=tool_path, home=tmp_path)
+
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(scan, range(2)))
+
+    for done in both:
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["reports"][0]["findings"]) == 46
 
 
 def test_what_the_source_suppresses_is_kept_and_does_not_count(app, tmp_path, tool_path):

@@ -293,15 +293,18 @@ def test_one_unreadable_file_does_not_cost_the_others(agent, tmp_path):
     (tmp_path / "good.sarif.gz").write_bytes(gzip.compress(sarif(run_of("two", "B")).encode()))
     (tmp_path / "cut.sarif").write_text(sarif(run_of("one", "A"))[:-4])
     (tmp_path / "cut.sarif.gz").write_bytes(gzip.compress(b"x" * 999)[:-4])
+    (tmp_path / "noise.gz").write_bytes(gzip.compress(b"")[:10] + b"\xff" * 99)
+    names = [f"{name}.sarif{gz}" for name in ("good", "cut") for gz in ("", ".gz")]
 
-    done = agent("import", *(f"{name}.sarif{gz}" for name in ("good", "cut") for gz in ("", ".gz")))
+    done = agent("import", *names, "noise.gz")
 
     assert done.returncode == 2
-    assert "INCOMPLETE: 2 of 4 failed" in done.stdout
+    assert "INCOMPLETE: 3 of 5 failed" in done.stdout
     assert "one found A" in done.stdout
     assert "two found B" in done.stdout
     assert "cut.sarif" in done.stderr
-    assert "no whole gzip file" in done.stderr
+    assert "cut.sarif.gz (unknown): it is no whole gzip file" in done.stderr
+    assert "noise.gz (unknown): it is no whole gzip file" in done.stderr
 
 
 def test_an_imported_json_report_of_another_asset_can_be_sent(agent, house, tmp_path):

@@ -71,7 +71,8 @@ def asked(config, *arguments, env=None):
     """Exit code and what `rediver-agent status` prints."""
     done = subprocess.run(
         [BIN / "rediver-agent", "status", *arguments, "--config", config],
-        capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})},
+        capture_output=True, text=True, timeout=60,
+        env={**os.environ, "COLUMNS": "300", **(env or {})},  # long paths are not broken
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 

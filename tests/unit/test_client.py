@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import socket
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -109,7 +111,8 @@ def test_what_may_fare_better_later_is_unavailable(script, status):
     ("value", "seconds"),
     [("Thu, 01 Jan 2026 00:01:00 GMT", 60), ("soon", 0), ("-5", 0), ("", 0),
      ("Wed, 31 Dec 2025 00:00:00 GMT", 0), ("9" * 400, 3600), ("\u00b2", 0),
-     ("Thu, 01 Jan 2099 00:00:00 GMT", 3600)],
+     ("Thu, 01 Jan 2099 00:00:00 GMT", 3600), ("Thu, 01 Jan 99999999999999999999 00:00 GMT", 0),
+     ("Thu, 01 Jan 2026 00:00:00 +99999999999999", 0)],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(script, value, seconds):
     script.answer(503, ERROR, **{"Retry-After": value})
@@ -171,6 +174,36 @@ def test_an_answer_that_inflates_without_end_is_cut_off(script):
 
     with pytest.raises(ServerUnavailable, match="more than 64 MiB"):
         call(script, "poll", 1)
+
+
+def test_an_answer_that_trickles_without_end_is_given_up():
+    over = threading.Event()
+
+    def trickle(listener):
+        connection, _ = listener.accept()
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        with connection, suppress(OSError):
+            while not over.wait(0.01):
+                connection.sendall(b" ")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=trickle, args=(listener,))
+        thread.start()
+        section = ServerSection(
+            base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", api_key="k", timeout="50ms"
+        )
+
+        async def main():
+            async with Client(section, now=lambda: NOW) as client:
+                with anyio.fail_after(20):
+                    await client.poll(1)
+
+        try:
+            with pytest.raises(ServerUnavailable, match="did not come to the end"):
+                anyio.run(main)
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_a_compressed_answer_is_understood(script):

@@ -1,7 +1,9 @@
 """What a server may change of an agent's settings: allowed, proved, put back, and after a crash."""
 
 import json
+import os
 import stat
+from pathlib import Path
 
 import anyio
 import pytest
@@ -151,6 +153,19 @@ def test_the_environment_wins_and_the_result_says_so(host, monkeypatch):
 
     assert changes(update) == {"agent.scan_interval": ("1h", "2h")}
     assert update.ignored_by_environment == ["agent.max_concurrent"]
+
+
+@pytest.mark.parametrize("later", [Path.unlink, lambda file: (file.unlink(), os.mkfifo(file))])
+def test_an_update_needs_no_key_file_that_says_its_key_anew(host, later):
+    """A key is often handed in by a pipe, and its file is away for a moment when it is rotated."""
+    key = host.directory / "key"
+    key.write_text("rs_src_abcdefgh")
+    host.write(server={"base_url": "http://127.0.0.1:9", "api_key_file": str(key)})
+    overlay = host.open()
+    later(key)
+
+    assert changes(host.update(overlay, agent={"max_concurrent": 5}))
+    assert overlay.settings.server.api_key.get_secret_value() == "rs_src_abcdefgh"
 
 
 def test_an_agent_that_dies_in_a_trial_comes_back_with_what_was_before(host):

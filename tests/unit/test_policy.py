@@ -152,3 +152,10 @@ def test_what_the_operator_typed_must_be_a_directory(house):
         open_typed(str(house / "root" / "file.txt"))
     with pytest.raises(TargetNotAllowed, match="no such file"):
         open_typed(str(house / "nowhere"))
+
+
+def test_what_no_report_could_name_is_refused(house):
+    (house / "root" / os.fsdecode(b"caf\xe9")).mkdir()
+
+    with pytest.raises(TargetNotAllowed, match="its name is not UTF-8"):
+        open_typed(str(house / "root" / os.fsdecode(b"caf\xe9")))

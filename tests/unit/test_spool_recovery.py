@@ -132,6 +132,7 @@ def break_page_with(state, text):
 
 def test_a_healthy_spool_is_left_alone(state):
     state.finish("cmd_done", 2)
+    state.sql("INSERT INTO runs VALUES ('not started yet', 'cmd_done', 0, 0)")
     before = state.path.stat().st_ino
 
     held, sent, aside = state.recover()
