@@ -3,7 +3,6 @@ again by itself.
 """
 
 import logging
-import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from rediver_agent import __version__, process
 from rediver_agent.contract.results import CommandResult, Reason, ResultStatus
 from rediver_agent.errors import DiskFull, SpoolError
 from rediver_agent.spool import HeldCommand, Spool
+from rediver_agent.state_dir import remove_tree
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ async def recover(spool: Spool, state_dir: Path, now: Callable[[], datetime]) ->
 
 def _answer(spool: Spool, work: Path, now: Callable[[], datetime]) -> None:
     for command in spool.held():
-        shutil.rmtree(work / command.id, ignore_errors=True)
+        remove_tree(work / command.id)
         if command.state != "finished":
             try:
                 spool.finish(command.id, _outcome(command, now()), ())
@@ -36,7 +36,7 @@ def _answer(spool: Spool, work: Path, now: Callable[[], datetime]) -> None:
                 log.error("%s: %s", command.id, fault)
     for run_id in spool.fail_unfinished_local():
         log.warning("%s was begun and not finished; it is kept as failed", run_id)
-        shutil.rmtree(work / run_id, ignore_errors=True)
+        remove_tree(work / run_id)
     try:
         spool.hurry()  # whatever made it wait may have been mended before the restart
     except (DiskFull, SpoolError) as fault:

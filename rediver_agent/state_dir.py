@@ -34,6 +34,31 @@ def private_directory(path: Path) -> Path:
     return path
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a directory and all in it, as far as this user may. Follows no link, never raises.
+
+    Tools make directories read-only (Go its module cache) or nest them without end; neither may
+    fill the disk with what `shutil.rmtree` leaves.
+    """
+    pending, directories = [] if path.is_symlink() else [path], list[Path]()
+    while pending:
+        directories.append(directory := pending.pop())
+        entries: list[os.DirEntry[str]] = []
+        with suppress(OSError):
+            directory.chmod(stat.S_IRWXU)
+            with os.scandir(directory) as found:
+                entries += found
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(Path(entry.path))
+                else:
+                    Path(entry.path).unlink()
+    for directory in reversed(directories):
+        with suppress(OSError):
+            directory.rmdir()
+
+
 def replace_file(path: Path, text: str) -> None:
     """Put `text` into a file of this user's alone: whole and on the disk, or not at all.
 

@@ -4,7 +4,6 @@ It completes whatever it finds: each thing that is wrong is a sentence of its ow
 """
 
 import platform
-import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from rediver_agent.policy import open_typed
 from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
-from rediver_agent.state_dir import free_bytes, private_directory
+from rediver_agent.state_dir import free_bytes, private_directory, remove_tree
 from rediver_agent.status import Calls, Status
 
 PROBE_SECONDS: Final = 30.0  # semgrep takes 4 s to tell its version
@@ -155,7 +154,7 @@ async def _version(scanner: AnyScanner, job: Job, settings: Settings, spool: Spo
     finally:
         target.close()
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(shutil.rmtree, base, True)
+            await anyio.to_thread.run_sync(remove_tree, base)
 
 
 def _disk(settings: Settings) -> JsonValue:

@@ -7,7 +7,6 @@ partial coverage.
 
 import math
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -46,7 +45,7 @@ from rediver_agent.report_writer import ReportWriter
 from rediver_agent.severity import severity_from_word
 from rediver_agent.source_lines import SourceLines
 from rediver_agent.spool import Spool
-from rediver_agent.state_dir import private_directory
+from rediver_agent.state_dir import private_directory, remove_tree
 
 MAX_REPORT_BYTES: Final = 1 << 30  # DESIGN section 3
 
@@ -78,13 +77,13 @@ class ScanHandler:
         base = private_directory(self.configuration.settings.state_dir / "work") / job.id
         scan = Scan(job, payload, scanner, options, target, base, self.now())
         try:
-            shutil.rmtree(base, ignore_errors=True)  # a predecessor's, if it was killed
+            remove_tree(base)  # a predecessor's, if it was killed
             private_directory(base)
             return await self._scan(scan)
         finally:
             target.close()
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(shutil.rmtree, base, True)
+                await anyio.to_thread.run_sync(remove_tree, base)
 
     async def _scan(self, scan: Scan) -> Outcome:
         """Scan when it is its turn: on its target, and in a cache that takes one at a time."""
