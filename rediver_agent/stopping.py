@@ -10,7 +10,9 @@ import signal
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum, auto
-from typing import Final
+from functools import partial
+from types import FrameType
+from typing import Final, NoReturn
 
 import anyio
 
@@ -18,7 +20,7 @@ from rediver_agent.executor import Cause, Executor
 
 log = logging.getLogger(__name__)
 
-THIRD_SIGNAL_EXIT: Final = 3
+SECOND_SIGNAL_EXIT: Final = 3  # and the third's
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -52,13 +54,29 @@ class Stop:
 
 async def listen_for_signals(stop: Stop, executor: Executor) -> None:
     """Drain, cancel, exit: as often as it is told."""
-    with anyio.open_signal_receiver(*SIGNALS) as signals:
-        await anext(signals)
-        log.info("draining: what runs is finished; a second signal cancels it")
-        stop.request(Ending.DRAINED)
-        await anext(signals)
-        log.warning("cancelling what runs; a third signal ends the agent at once")
-        stop.ending = Ending.CANCELLED
-        executor.cancel_all(Cause.STOPPING)
-        await anext(signals)
-        os._exit(THIRD_SIGNAL_EXIT)  # the supervisors end their tools when we are gone
+    heeded = [number for number in SIGNALS if not _by_nohup(number)]
+    try:
+        with anyio.open_signal_receiver(*heeded) as signals:
+            await anext(signals)
+            log.info("draining: what runs is finished; a second signal cancels it")
+            stop.request(Ending.DRAINED)
+            await anext(signals)
+            log.warning("cancelling what runs; a third signal ends the agent at once")
+            stop.ending = Ending.CANCELLED
+            executor.cancel_all(Cause.STOPPING)
+            await anext(signals)
+            os._exit(SECOND_SIGNAL_EXIT)  # the supervisors end their tools when we are gone
+    finally:
+        # All is over but the last moments, in which a signal must not look like a crash.
+        code = SECOND_SIGNAL_EXIT if stop.ending is Ending.CANCELLED else 0
+        for number in heeded:
+            signal.signal(number, partial(_end, code))
+
+
+def _end(code: int, _number: int, _frame: FrameType | None) -> NoReturn:
+    os._exit(code)
+
+
+def _by_nohup(number: signal.Signals) -> bool:
+    """Whether the agent was started so that a terminal's end is not its own."""
+    return number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN

@@ -6,6 +6,7 @@ Exit codes: 0 done or drained, 1 findings at or over `--fail-on`, or `status` or
 are one sentence on stderr.
 """
 
+import errno
 import io
 import os
 import sys
@@ -114,6 +115,8 @@ def _sentence(fault: Exception) -> str:
     errors = sys.modules.get("rediver_agent.errors")
     if errors is not None and isinstance(fault, errors.RediverError):
         return str(fault)
+    if isinstance(fault, OSError) and fault.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"it could not be written to its end: {fault.strerror}; free space"
     return (
         f"this is a fault of its own ({type(fault).__name__}: {fault}); please report it, with "
         "the traceback that REDIVER_DEBUG=1 shows"

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import anyio
 import click
@@ -17,9 +17,7 @@ from rediver_agent.log import set_level, set_up_logging
 from rediver_agent.overlay import Overlay
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import build_registry
-from rediver_agent.stopping import Ending
-
-SECOND_SIGNAL_EXIT: Final = 3
+from rediver_agent.stopping import SECOND_SIGNAL_EXIT, Ending
 
 
 @click.command("run")

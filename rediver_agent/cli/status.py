@@ -4,6 +4,7 @@ Asks neither the agent nor the server: the lock says who runs, and `status.json`
 """
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from rediver_agent.settings_file import load
 from rediver_agent.state_holder import holder_of
 
 NOT_RUNNING: Final = 1
+MOST_BYTES: Final = 16 << 20  # of what an agent writes; 64 scans at once make some 100 KiB
 SILENT_AFTER: Final = timedelta(seconds=4 * MOST_SECONDS)
 
 State = Literal["running", "starting", "silent", "stopped"]
@@ -70,19 +72,26 @@ def standing_of(settings: Settings, now: datetime) -> Standing:
 
 
 def _moment(written: object) -> datetime | None:
-    return datetime.fromisoformat(written) if isinstance(written, str) else None
+    try:
+        moment = datetime.fromisoformat(written) if isinstance(written, str) else None
+    except ValueError:
+        return None
+    return moment if moment is not None and moment.tzinfo is not None else None
 
 
 def _read(path: Path) -> dict[str, Any]:
     """What an agent wrote; nothing where none did, or where a crash left half a file."""
     try:
-        document: object = json.loads(path.read_bytes())
+        # Neither a link nor a pipe, which would hold whoever looks, is an agent's.
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        with open(os.open(path, flags), "rb") as stream:  # noqa: PTH123 - an open descriptor
+            document: object = json.loads(stream.read(MOST_BYTES))
     except FileNotFoundError:
         return {}
     except OSError as fault:
         raise SpoolError(
             f"{path} cannot be read: {fault.strerror}; ask as the user that the agent runs as"
         ) from fault
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return cast("dict[str, Any]", document) if isinstance(document, dict) else {}

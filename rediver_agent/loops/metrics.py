@@ -10,10 +10,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from socketserver import ThreadingMixIn
 from threading import Thread
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client import (
+    CollectorRegistry,
+    make_wsgi_app,  # pyright: ignore[reportUnknownVariableType] - typed by halves
+)
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -28,6 +31,9 @@ from rediver_agent.errors import ConfigurationError, SpoolError
 from rediver_agent.loops.snapshot import Snapshot
 from rediver_agent.state_dir import free_bytes
 from rediver_agent.status import Calls
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +50,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
     @override
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("metrics: %s broke off", client_address, exc_info=True)
+        log.debug("metrics: %s broke off", client_address)
 
 
 class _Handler(WSGIRequestHandler):
@@ -61,7 +67,8 @@ def serving_metrics(port: int, snapshot: Snapshot) -> Generator[None]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(AgentNumbers(snapshot))
     try:
-        server = make_server(LOOPBACK, port, make_wsgi_app(registry), _Server, _Handler)
+        answer = cast("WSGIApplication", make_wsgi_app(registry))
+        server = make_server(LOOPBACK, port, answer, _Server, _Handler)
     except OSError as fault:
         raise ConfigurationError(
             f"agent.metrics_port {port} cannot be had: {fault.strerror}; name a free one"

@@ -9,7 +9,9 @@ def test_what_a_tool_has_locked_or_nested_without_end_is_removed(tmp_path):
     (tree / "mod" / "lib" / "file").write_text("x")
     (tree / "mod" / "lib").chmod(0o000)
     (tree / "mod").chmod(0o555)
-    (tree / "/".join("d" * 1500)).mkdir(parents=True)
+    deepest = tree
+    for _ in range(1500):
+        (deepest := deepest / "d").mkdir()
 
     remove_tree(tree)
 
