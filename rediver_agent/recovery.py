@@ -4,8 +4,10 @@ again by itself.
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import anyio.to_thread
 
@@ -17,6 +19,8 @@ from rediver_agent.state_dir import remove_tree
 
 log = logging.getLogger(__name__)
 
+LEFT_BEHIND: Final = timedelta(days=7)  # no scan that somebody typed takes that long
+
 
 async def recover(spool: Spool, state_dir: Path, now: Callable[[], datetime]) -> None:
     """Bring a spool and its state directory into order. Call it before anything is begun."""
@@ -24,6 +28,7 @@ async def recover(spool: Spool, state_dir: Path, now: Callable[[], datetime]) ->
     if ended := await process.end_leftovers(runs):
         log.warning("ended %d processes that the last agent left behind", ended)
     await anyio.to_thread.run_sync(_answer, spool, state_dir / "work", now)
+    await anyio.to_thread.run_sync(_clear, state_dir / "work", now())
 
 
 def _answer(spool: Spool, work: Path, now: Callable[[], datetime]) -> None:
@@ -41,6 +46,14 @@ def _answer(spool: Spool, work: Path, now: Callable[[], datetime]) -> None:
         spool.hurry()  # whatever made it wait may have been mended before the restart
     except (DiskFull, SpoolError) as fault:
         log.error("what waits is sent in its time: %s", fault)
+
+
+def _clear(work: Path, now: datetime) -> None:
+    """Remove what killed probes and typed scans left. What is young may be in use right now."""
+    with suppress(OSError):
+        for entry in list(work.iterdir()):
+            if entry.lstat().st_mtime < (now - LEFT_BEHIND).timestamp():
+                remove_tree(entry)
 
 
 def _outcome(command: HeldCommand, now: datetime) -> CommandResult:
