@@ -26,8 +26,6 @@ def trusted(server: ServerSection) -> ssl.SSLContext | bool:
     """What to trust. Plain http needs none, and loading it costs an idle agent memory."""
     if urlsplit(server.base_url or "").scheme != "https":
         return False
-    if not server.ca_file and not server.client_cert:
-        return True
     try:
         if server.ca_file:
             context = ssl.create_default_context(cafile=server.ca_file)
@@ -37,7 +35,8 @@ def trusted(server: ServerSection) -> ssl.SSLContext | bool:
             context.load_cert_chain(server.client_cert, server.client_key, _no_password)
     except (OSError, ssl.SSLError) as fault:
         raise ConfigurationError(
-            f"server.ca_file, client_cert or client_key cannot be used: {fault}"
+            "server.ca_file, client_cert or client_key, or SSL_CERT_FILE of the environment, "
+            f"cannot be used: {fault}"
         ) from fault
     return context
 

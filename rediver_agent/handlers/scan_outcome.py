@@ -20,7 +20,6 @@ from rediver_agent.contract.findings import (
 from rediver_agent.contract.results import Reason, ResultStatus
 from rediver_agent.errors import CommandError
 from rediver_agent.executor import Job, Outcome
-from rediver_agent.git_context import Repository
 from rediver_agent.handlers.surroundings import Surroundings, accepted_in
 from rediver_agent.interfaces import AnyScanner, Notice
 from rediver_agent.policy import OpenTarget
@@ -135,15 +134,18 @@ def _header(scan: Scan, summary: Summary, agent: str, now: datetime) -> Report:
         tool=Tool(
             name=scan.scanner.name, version=tool.version if tool else None, properties=properties
         ),
-        assets=[_asset(scan.around.repository, scan.target.path, agent)],
+        assets=[_asset(scan.around, scan.target.path, agent)],
     )
 
 
-def _asset(repository: Repository | None, path: PurePosixPath, agent: str) -> Asset:
-    """The repository where its address is known, so that all its clones are one asset.
+def _asset(around: Surroundings, path: PurePosixPath, agent: str) -> Asset:
+    """The directory on this agent; in CI, whose directories do not last, the repository.
 
-    A directory in it is one of its own, written as Terraform does: `https://host/repo//directory`.
+    What `.git` says of its address makes no asset: who can write to it could have the findings of
+    another repository resolved. A directory in a repository is one of its own, written as Terraform
+    does: `https://host/repo//directory`.
     """
+    repository = around.repository if around.in_ci else None
     if repository and repository.branch and (url := repository.branch.repository_url):
         below = path.relative_to(repository.root).as_posix()
         value = url if below == "." else f"{url}//{quote(below)}"

@@ -29,6 +29,8 @@ class Surroundings:
     """What was found out about a target when its scan began."""
 
     repository: Repository | None = None
+    in_ci: bool = False
+    """Whether a CI system says which repository it is. Else the tree does, whom nobody believes."""
     suppressions: Suppressions | None = None
     ignored: int | None = None
     """How many suppressions a server's command did not heed; None where there is no such file."""
@@ -49,9 +51,9 @@ def around_local(
     """What the operator asked for. Raises `SuppressionsUnreadable`."""
     found = repository_around(target.descriptor, target.path)
     entries = read_suppressions(target.descriptor, target.path)
+    in_ci = repository_in_ci(ci_environment, target.path, found)
     return Surroundings(
-        repository_in_ci(ci_environment, target.path, found) or found,
-        Suppressions(entries, now) if entries else None,
+        in_ci or found, in_ci is not None, Suppressions(entries, now) if entries else None
     )
 
 

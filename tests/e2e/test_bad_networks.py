@@ -4,6 +4,7 @@ The network is real and is broken while an agent works: in the middle of a scan,
 deliver and a new command to fetch. When it is well again, both are done, once.
 """
 
+import socket
 import sqlite3
 import ssl
 import sys
@@ -158,6 +159,17 @@ def test_a_slow_network_is_no_fault_at_all(broken):
 
     assert_done_once(house, before, running, house.scan(second))
     assert not any(word in house.agent.text()[said:] for word in TROUBLE)
+
+
+def test_a_server_that_never_answers_keeps_no_starting_agent_from_its_end(tmp_path, stub_env):
+    house = House(tmp_path)
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        listener.settimeout(60)
+        house.port = listener.getsockname()[1]
+        agent = house.start_agent(tmp_path, env=stub_env, server={"timeout": "10m"})
+        silent, _ = listener.accept()  # the first heartbeat
+    with closing(silent):
+        assert agent.stop() == 0
 
 
 @pytest.mark.parametrize("hours", [-1, 1])

@@ -316,31 +316,35 @@ def test_suppressions_that_are_not_understood_fail_the_scan_before_anything_runs
 # -- with a server ------------------------------------------------------------------------------
 
 
-def test_a_repository_is_one_asset_and_only_its_default_branch_resolves(
+def test_in_ci_the_repository_is_the_asset_and_only_its_default_branch_resolves(
     agent, git, house, shop, tmp_path, stub_env
 ):
+    """What a server has scanned is the directory, whatever its `.git` says that it is."""
     suppress(shop, {"path": "a.txt", **END})
     push = "scan", "--scanner", "stub", "--push", "--config", house.agent_config()
+    ci = {
+        "GITLAB_CI": "true", "CI_PROJECT_DIR": str(shop), "CI_PROJECT_URL": URL,
+        "CI_COMMIT_SHA": git(shop, "rev-parse", "HEAD"),
+        "CI_COMMIT_REF_NAME": "main", "CI_DEFAULT_BRANCH": "main",
+    }  # fmt: skip
 
     def pushed(**env):
         done = agent(shop, *push, **env)
         assert done.returncode == 0, done.stderr
         return sorted(finding["status"] for finding in house.findings())
 
-    assert pushed() == ["open", "open"], "suppressed findings are delivered, too"
+    assert pushed(**ci) == ["open"] * 2, "suppressed findings are delivered, too"
     house.start_agent(shop, env=stub_env)
     outcome = house.outcome(house.scan(shop))
     behave(shop, findings=0)
-    request = {
-        "GITLAB_CI": "true", "CI_PROJECT_DIR": str(shop), "CI_PROJECT_URL": URL,
-        "CI_COMMIT_SHA": git(shop, "rev-parse", "HEAD"), "CI_MERGE_REQUEST_IID": "9",
-    }  # fmt: skip
-    assert pushed(**request) == ["open", "open"]
-    assert pushed() == ["resolved", "resolved"]
+    assert pushed(**ci, CI_MERGE_REQUEST_IID="9") == ["open"] * 4
+    assert pushed(**ci) == ["open", "open", "resolved", "resolved"]
 
     said = outcome["result"]["metadata"]
     assert (outcome["result"]["findings_count"], said["suppressions_ignored"]) == (2, 1)
     assert (said["branch"], said["commit"]) == ("main", git(shop, "rev-parse", "HEAD"))
-    (asset,) = house.call("GET", "/api/v1/assets")[1]["assets"]
-    assert (asset["type"], asset["value"]) == ("repository", URL)
+    assets = {
+        asset["type"]: asset["value"] for asset in house.call("GET", "/api/v1/assets")[1]["assets"]
+    }
+    assert assets == {"repository": URL, "directory": f"file://test-agent{shop}"}
     assert "s3cret" not in json.dumps(house.findings()) + house.logs()

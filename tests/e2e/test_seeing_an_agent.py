@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import sqlite3
+import struct
 import subprocess  # noqa: TID251 - the command line is what is looked at
 import urllib.request
 from contextlib import closing
@@ -16,6 +18,7 @@ from stub_scanner import behave
 
 from rediver_agent.cli.status import standing_of
 from rediver_agent.settings_file import load
+from rediver_agent.state_dir import StateLock
 
 
 class Systemd:
@@ -122,6 +125,7 @@ def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
         lambda: (tmp_path / "env").exists() and (tmp_path / "env").read_text(), "the tool's own"
     )
 
+    breaks_off(port)
     numbers = metrics(port)
     assert numbers["rediver_agent_slots_busy"] == 1
     assert numbers['rediver_agent_polls_total{result="good"}'] >= 1
@@ -161,6 +165,13 @@ def metrics(port):
         series: float(value)
         for series, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")
     }
+
+
+def breaks_off(port):
+    """As a scraper that is killed; a line of the log that is no JSON would show at the end."""
+    with socket.create_connection(("127.0.0.1", port)) as scraper:
+        scraper.sendall(b"GET /metr")
+        scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def only_on_loopback(port):
@@ -241,8 +252,42 @@ def test_local_runs_are_shown_with_what_they_found_and_why_they_failed(alone, st
     assert "next scan" in said
     assert "3 findings" in said
     assert "stub-tool ended with exit code 3" in said
+
+    # Whoever only looks on is not ended by what he sees.
+    with closing(sqlite3.connect(tmp_path / "state" / "spool.sqlite3")) as spool, spool:
+        spool.execute("UPDATE local_runs SET result = '{' WHERE finished_at IS NOT NULL")
+    wait_for(lambda: "holds what no agent has written" in written(tmp_path), "it is said")
+    assert asked(config)[0] == 0
     assert agent.stop() == 0
-    assert "stub-tool ended with exit code 3" in asked(config)[1]
+
+
+def test_an_agent_that_nohup_has_started_outlives_its_terminal(alone, stub_env, tmp_path):
+    behave(tmp_path / "app")
+    config = alone.agent_config(
+        agent={"enable_command_polling": False}, targets=[str(tmp_path / "app")],
+        server={"base_url": None, "api_key": None, "source_id": None},
+    )  # fmt: skip
+    command = ("nohup", str(BIN / "rediver-agent"), "run", "--config", str(config))
+    agent = Program(tmp_path / "log", *command, env=stub_env)
+    alone.programs.append(agent)
+    wait_for(lambda: '"name": "test-agent"' in written(tmp_path), "it runs")
+    agent.process.send_signal(signal.SIGHUP)
+    assert agent.stop() == 0
+    assert agent.text().count("draining") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[" * 100_000, '{"written_at": "x"}', '{"written_at": "2026-01-01T00:00:00"}', None],
+)
+def test_a_status_file_that_no_agent_wrote_is_as_good_as_none(tmp_path, content):
+    config, file = tmp_path / "agent.yaml", tmp_path / "state" / "status.json"
+    config.write_text(f"state_dir: {tmp_path / 'state'}\n")
+    file.parent.mkdir(mode=0o700)
+    os.mkfifo(file) if content is None else file.write_text(content)
+    with StateLock(file.parent):
+        standing = standing_of(load(config), datetime.now(UTC))
+    assert (standing.state, standing.pid) == ("starting", os.getpid())
 
 
 def test_a_state_directory_that_no_agent_has_used_is_left_alone(tmp_path):

@@ -255,8 +255,29 @@ def test_an_encrypted_key_is_a_sentence_and_no_question_on_the_terminal(files):
 def test_files_that_cannot_be_used_are_named(files, settings):
     settings = {name: files.folder / file for name, file in settings.items()}
     section = ServerSection(base_url="https://localhost", api_key="rs_src_x", **settings)
-    with pytest.raises(ConfigurationError, match="client_cert or client_key cannot be used"):
+    with pytest.raises(
+        ConfigurationError, match="client_cert or client_key, or SSL_CERT_FILE .* cannot be used"
+    ):
         Client(section, now=lambda: NOW)
+
+
+def test_an_ssl_cert_file_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "missing.pem"))
+    section = ServerSection(base_url="https://localhost", api_key="rs_src_x")
+    with pytest.raises(ConfigurationError, match="SSL_CERT_FILE of the environment"):
+        Client(section, now=lambda: NOW)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://user:s3cr#et@proxy:3128", "socks5://user:s3cr@proxy:3128", "http://[::1", "ftp://a"],
+)
+def test_a_proxy_that_cannot_be_used_is_a_sentence_without_its_password(monkeypatch, address):
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    section = ServerSection(base_url="https://localhost", api_key="rs_src_x")
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY") as said:
+        Client(section, now=lambda: NOW)
+    assert "s3cr" not in str(said.value)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.notify import NotifyLoop
 from rediver_agent.settings import ServerSection
 from rediver_agent.status import Status
-from rediver_agent.websocket import MAX_MESSAGE, Session
+from rediver_agent.websocket import FLOOD, MAX_MESSAGE, Session
 
 AVAILABLE = TextMessage('{"type": "command_available"}')
 CANCELLED = TextMessage('{"type": "command_cancelled", "command_id": "cmd_1"}')
@@ -208,6 +208,20 @@ async def test_a_flood_of_nudges_is_no_flood_of_polls(server, heard):
     moments = sorted(heard.rings)
     assert 1 <= len(moments) <= 3, heard.rings
     assert all(later - earlier >= 0.25 for earlier, later in pairwise(moments))
+
+
+@pytest.mark.parametrize("event", [Ping(), TextMessage("", message_finished=False), CANCELLED])
+def test_a_server_that_never_stops_talking_takes_no_core(event):
+    @with_loop
+    async def test(server, heard):
+        async with running(heard):
+            peer = await server.connections.get()
+            peer.say(*[event] * (FLOOD + 1))
+            await server.connections.get()
+
+        assert "things in 10 s" in heard.notify._said
+
+    test()
 
 
 @with_loop
