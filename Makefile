@@ -9,6 +9,7 @@ export PATH := $(CURDIR)/$(VENV):$(TOOLS):$(PATH)
 EDITABLES := -e . -e reference_server $(foreach plugin,$(sort $(wildcard plugins/*)),-e $(plugin))
 PIP := --disable-pip-version-check --quiet
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')  # most tests wait for processes
 OURS := rediver-agent rediver-server $(foreach plugin,$(wildcard plugins/*),rediver-$(notdir $(plugin)))
 
 .PHONY: help setup demo test test-slow check format docs picture bench lock clean
@@ -37,7 +38,7 @@ demo: setup  ## three real scans of a vulnerable app, through a real server
 	@$(VENV)/rediver-agent demo
 
 test: setup  ## every fast test (under 10 minutes on 2 cores)
-	@$(VENV)/pytest -n auto --dist loadgroup -m "not slow"
+	@$(VENV)/pytest -n $(WORKERS) --dist loadgroup -m "not slow"
 
 test-slow: setup  ## soak and fault runs
 	@$(VENV)/pytest -m slow --timeout 900

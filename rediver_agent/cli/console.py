@@ -1,12 +1,11 @@
 """Where tables and colours are printed."""
 
-import os
 from typing import Final, TextIO
 
 from rich.console import Console
 from typing_extensions import override
 
-PLAIN_WIDTH: Final = 140  # of a table that goes to a file or a pipe
+PLAIN_WIDTH: Final = 240  # of a table that goes to a file or a pipe: paths are not broken
 
 
 class _Console(Console):
@@ -18,8 +17,8 @@ class _Console(Console):
 
 def console_for(stream: TextIO) -> Console:
     """As wide as the terminal; without one, wide enough and without colours. Text is no markup."""
-    # Heeds NO_COLOR, FORCE_COLOR and COLUMNS.
+    # Heeds NO_COLOR and FORCE_COLOR.
     console = _Console(file=stream, highlight=False, markup=False, emoji=False)
-    if not console.width or not (console.is_terminal or os.environ.get("COLUMNS", "").isdigit()):
+    if not console.is_terminal or not console.width:
         console.width = PLAIN_WIDTH
     return console

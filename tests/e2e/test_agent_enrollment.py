@@ -135,6 +135,7 @@ def test_a_lost_answer_makes_no_second_source_and_says_what_happened(machine, us
         )
         house.programs.append(enroll)
         wait_for(lambda: any(s["name"] == name for s in sources(house)), "it is enrolled")
+        wait_for(lambda: len(network.requests) > 1, "it asks again, for the answer was lost")
         network.heal()
         code = enroll.process.wait(60)
     finally:

@@ -75,7 +75,7 @@ def asked(config, *arguments, env=None):
     done = subprocess.run(
         [BIN / "rediver-agent", "status", *arguments, "--config", config],
         capture_output=True, text=True, timeout=60,
-        env={**os.environ, "COLUMNS": "300", **(env or {})},  # long paths are not broken
+        env={**os.environ, **(env or {})},
     )  # fmt: skip
     return done.returncode, done.stdout + done.stderr
 

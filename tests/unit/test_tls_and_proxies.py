@@ -256,7 +256,7 @@ def test_files_that_cannot_be_used_are_named(files, settings):
     settings = {name: files.folder / file for name, file in settings.items()}
     section = ServerSection(base_url="https://localhost", api_key="rs_src_x", **settings)
     with pytest.raises(
-        ConfigurationError, match="client_cert or client_key, or SSL_CERT_FILE .* cannot be used"
+        ConfigurationError, match=r"client_cert or client_key, or SSL_CERT_FILE .* cannot be used"
     ):
         Client(section, now=lambda: NOW)
 
