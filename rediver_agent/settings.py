@@ -8,7 +8,7 @@ people is `settings_file`'s part.
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, cast
@@ -50,7 +50,11 @@ REMOTE_SETTINGS: Final = frozenset(
 """What `security.remote_config` may name. Never targets, allow-lists, the server's address or keys,
 programs or collectors, whose options hold addresses that tokens are sent to."""
 LEAST_SECRET: Final = 6  # characters; masking shorter words would blacken what is none
-_SECRET_NAME: Final = re.compile(r"token|secret|password|passphrase|api_?key", re.IGNORECASE)
+_SECRET_NAME: Final = re.compile(
+    r"token|secret|passw|passphrase|api_?key|private_?key|credential|authorization|(^|_)pat$",
+    re.IGNORECASE,
+)
+_IN_AN_ADDRESS: Final = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 
 
 def _default_state_dir() -> Path:
@@ -312,18 +316,23 @@ class Settings(BaseSettings):
         return [*key, *(text for config in configs for text in _secrets_in(config))]
 
 
-def _secrets_in(config: Mapping[str, JsonValue]) -> Iterator[str]:
-    """The texts below keys that sound like secrets, at any depth."""
-    for name, value in config.items():
-        if _SECRET_NAME.search(name):
-            yield from _texts(value)
-        elif isinstance(value, dict):
-            yield from _secrets_in(value)
+def _secrets_in(value: JsonValue) -> Iterator[str]:
+    """The texts below keys that sound like secrets, and passwords in addresses, at any depth."""
+    if isinstance(value, str):
+        yield from (word for word in _IN_AN_ADDRESS.findall(value) if len(word) >= LEAST_SECRET)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _secrets_in(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from (_texts if _SECRET_NAME.search(name) else _secrets_in)(item)
 
 
 def _texts(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, str) and len(value) >= LEAST_SECRET:
-        yield value
+    if isinstance(value, str):
+        # `Bearer abc…` is one, and so is its last word alone.
+        words = (value, *value.split()[-1:])
+        yield from (word for word in words if len(word) >= LEAST_SECRET)
     elif isinstance(value, list):
         for item in value:
             yield from _texts(item)

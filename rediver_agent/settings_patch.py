@@ -56,7 +56,7 @@ def differences(old: Settings, new: Settings) -> list[JsonValue]:
     for name in sorted(REMOTE_SETTINGS):
         was, now = _value(before, name), _value(after, name)
         if was != now:
-            values = {"old": _masked(was, secrets), "new": _masked(now, secrets)}
+            values = {"old": masked(was, secrets), "new": masked(now, secrets)}
             found.append({"name": name, **values})
     return found
 
@@ -68,11 +68,12 @@ def _value(document: Mapping[str, Any], name: str) -> JsonValue:
     return inner
 
 
-def _masked(value: JsonValue, secrets: tuple[str, ...]) -> JsonValue:
+def masked(value: JsonValue, secrets: tuple[str, ...]) -> JsonValue:
+    """Each text without its secrets: the escapes of a printed form would hide them."""
     if isinstance(value, str):
         return mask(value, *secrets)
     if isinstance(value, list):
-        return [_masked(item, secrets) for item in value]
+        return [masked(item, secrets) for item in value]
     if isinstance(value, dict):
-        return {name: _masked(item, secrets) for name, item in value.items()}
+        return {name: masked(item, secrets) for name, item in value.items()}
     return value

@@ -14,6 +14,7 @@ from rediver_agent.masking import printable
 from rediver_agent.overlay import Overlay, reset
 from rediver_agent.settings import Settings
 from rediver_agent.settings_file import load
+from rediver_agent.settings_patch import masked
 
 
 @click.group("config")
@@ -41,7 +42,8 @@ def check(config_file: Path | None) -> None:
 def show(as_json: bool, config_file: Path | None) -> None:
     """Print every setting as it stands after file, server and environment; keys are masked."""
     overlay = Overlay.open(config_file)
-    document = overlay.settings.model_dump(mode="json")
+    secrets = tuple(overlay.settings.secrets())
+    document = masked(overlay.settings.model_dump(mode="json"), secrets)
     text = json.dumps(document, indent=2) if as_json else yaml.safe_dump(document, sort_keys=False)
     click.echo(text.rstrip())
     if not as_json and overlay.version:

@@ -1,6 +1,7 @@
 """`rediver-agent run`: an agent, alone or under a server, until a signal ends it."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -17,7 +18,7 @@ from rediver_agent.log import set_level, set_up_logging
 from rediver_agent.overlay import Overlay
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import build_registry
-from rediver_agent.stopping import SECOND_SIGNAL_EXIT, Ending
+from rediver_agent.stopping import SECOND_SIGNAL_EXIT, SIGNALS, Ending
 
 
 @click.command("run")
@@ -41,6 +42,8 @@ def command(config_file: Path | None) -> None:
     ending = anyio.run(agent.run)
     if ending is Ending.RESTART:
         start_anew()
+    for number in SIGNALS:  # Python's own end takes handlers away; a late signal is no crash
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(SECOND_SIGNAL_EXIT if ending is Ending.CANCELLED else 0)
 
 

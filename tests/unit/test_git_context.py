@@ -184,9 +184,9 @@ def test_no_address_is_an_error_or_keeps_what_stands_before_an_at(written, schem
 
 
 def test_an_address_that_git_would_rewrite_is_not_known(clone):
-    git(clone, "remote", "set-url", "origin", "work:acme/shop")
-    assert branch(clone).repository_url == "https://work/acme/shop"
-    git(clone, "config", "url.https://git.example.com/.insteadOf", "work:")
+    git(clone, "remote", "set-url", "origin", "forge:acme/shop")
+    assert branch(clone).repository_url == "https://forge/acme/shop"
+    git(clone, "config", "url.https://git.example.com/.insteadOf", "forge:")
 
     assert branch(clone).repository_url is None
 

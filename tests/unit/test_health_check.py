@@ -37,7 +37,7 @@ class Probed(Scanner[NoOptions]):
         return await self._probe(ctx)
 
     async def scan(self, ctx, options):
-        raise NotImplementedError
+        raise AssertionError("a health check scans nothing")
 
 
 class HubOptions(BaseModel, extra="forbid"):
@@ -51,7 +51,7 @@ class Hub(Collector[HubOptions]):
         self.name = name
 
     def collect(self, ctx, options):
-        raise NotImplementedError
+        raise AssertionError("a health check collects nothing")
 
 
 class Checked:

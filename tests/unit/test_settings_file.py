@@ -3,10 +3,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from rediver_agent.cli.config import show
 from rediver_agent.credentials import Credentials, keep
 from rediver_agent.durations import format_duration, parse_duration
 from rediver_agent.errors import ConfigurationError
@@ -295,3 +297,22 @@ def test_broken_credentials_are_named_and_not_shown(file, tmp_path):
         load(file(f"state_dir: {tmp_path}\n"))
 
     assert "rs_src_half" not in str(refused.value)
+
+
+def test_secrets_of_collectors_are_known_wherever_they_stand(tmp_path, monkeypatch):
+    monkeypatch.setenv("HUB", "hub-t0ken-123")
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        "collectors:\n  - name: hub\n    config:\n"
+        "      url: https://oauth2:${HUB}@hub.example.com\n"
+        "      headers: {Authorization: 'Bearer ${HUB}-2'}\n"
+        "      accounts: [{private_key: '${HUB}-3', pat: '${HUB}-4', path: /a/b/c/d}]\n"
+    )
+    assert set(load(config).secrets()) == {
+        "hub-t0ken-123", "Bearer hub-t0ken-123-2", "hub-t0ken-123-2", "hub-t0ken-123-3",
+        "hub-t0ken-123-4",
+    }  # fmt: skip
+    shown = CliRunner().invoke(show, ["--config", str(config)])
+    assert shown.exit_code == 0
+    assert "https://oauth2:***@hub.example.com" in shown.output
+    assert "t0ken" not in shown.output
