@@ -36,7 +36,7 @@ class Probed(Scanner[NoOptions]):
     async def probe(self, ctx):
         return await self._probe(ctx)
 
-    async def scan(self, ctx, options):
+    async def scan(self, _ctx, _options):
         raise AssertionError("a health check scans nothing")
 
 
@@ -50,7 +50,7 @@ class Hub(Collector[HubOptions]):
     def __init__(self, name):
         self.name = name
 
-    def collect(self, ctx, options):
+    def collect(self, _ctx, _options):
         raise AssertionError("a health check collects nothing")
 
 
