@@ -205,7 +205,8 @@ def _first(due: dict[LocalWork, datetime], kind: str, now: datetime) -> datetime
 def _say(run_id: str, work: LocalWork, outcome: Outcome) -> None:
     if outcome.status is ResultStatus.COMPLETED:
         found = outcome.findings_count or 0
-        log.info("%s: %s: done, %d finding%s", run_id, _named(work), found, "s"[: found != 1])
+        plural = "" if found == 1 else "s"
+        log.info("%s: %s: done, %d finding%s", run_id, _named(work), found, plural)
     else:
         reason = outcome.metadata.get("reason", outcome.status.value)
         what = f"{_named(work)}: {reason}, NOT a clean result"

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from executed import kept_for_server
 from pydantic import BaseModel, SecretStr
 
 from rediver_agent import Asset, Collector, Notice, ToolError
@@ -74,23 +75,7 @@ def collected(tmp_path, collect, *, config=None, meddle=None, command_id="cmd_1"
     command = CollectCommand(
         id=command_id, type="collect", payload={"collector": "rude", **payload}
     )
-
-    async def main():
-        spool.claim(command_id)
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(executor.execute, Job(command, 1))
-                if meddle is not None:
-                    await meddle(executor)
-            await executor.wait_idle()
-
-    anyio.run(main)
-    rows = []
-    while (due := spool.next_due()) is not None:
-        rows.append((due[0].kind, json.loads(due[1])))
-        spool.delivered(due[0])
-    spool.close()
-    return Kept(rows)
+    return Kept(kept_for_server(executor, spool, command, meddle))
 
 
 async def two_assets(_ctx, _options):

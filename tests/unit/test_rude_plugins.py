@@ -1,7 +1,6 @@
 """Whatever a plugin does, its command has an outcome in the spool, and the agent goes on."""
 
 import asyncio
-import json
 import sqlite3
 import threading
 from contextlib import suppress
@@ -9,6 +8,7 @@ from datetime import timedelta
 
 import anyio
 import pytest
+from executed import kept_for_server
 from pydantic import BaseModel
 
 from rediver_agent.agent import build_executor, utc_now
@@ -84,22 +84,7 @@ def outcomes(tmp_path, scan=report, parse=one_finding, meddle=None, **payload):
         type="scan",
         payload={"scanner": "rude", "target": str(tmp_path), **payload},
     )
-
-    async def main():
-        spool.claim("cmd_1")
-        with anyio.fail_after(20):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(executor.execute, Job(command, 1))
-                if meddle is not None:
-                    await meddle(executor)
-            await executor.wait_idle()
-
-    anyio.run(main)
-    found = []
-    while (due := spool.next_due()) is not None:
-        found.append((due[0].kind, json.loads(due[1])))
-        spool.delivered(due[0])
-    spool.close()
+    found = kept_for_server(executor, spool, command, meddle)
     assert len([kind for kind, _ in found if kind == "result"]) == 1
     return found[-1][1]
 
