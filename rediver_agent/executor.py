@@ -223,7 +223,8 @@ class Executor:
                 outcome = await self._write(job, outcome, started)
             self._count(job, outcome)
             current_command.reset(named)
-            del self._jobs[job.id]
+            if self._jobs.get(job.id) is job:  # else a newer attempt is in hand
+                del self._jobs[job.id]
             if not self._jobs:
                 self._idle.set()
             self.on_end()

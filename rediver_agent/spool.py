@@ -172,8 +172,8 @@ class Spool(CommandLedger, LocalReports):
             if self._is_local(db, entry.command_id):
                 self._keep_part(db, entry.seq)
                 return
-            db.execute("DELETE FROM outbox WHERE seq = ?", (entry.seq,))
-            if entry.kind == "result":
+            was = db.execute("DELETE FROM outbox WHERE seq = ?", (entry.seq,)).rowcount
+            if was and entry.kind == "result":  # else a newer attempt has taken its place
                 db.execute("DELETE FROM commands WHERE id = ?", (entry.command_id,))
             db.execute(
                 "DELETE FROM reports WHERE id = ?1 AND header IS NOT NULL "
@@ -198,14 +198,14 @@ class Spool(CommandLedger, LocalReports):
     def park(self, entry: Entry, error: str) -> None:
         """The server refuses it for good. A result whose findings were refused is now a failure."""
         with self._database.transaction() as db:
-            db.execute(
+            was = db.execute(
                 "UPDATE outbox SET parked = 1, attempts = attempts + 1, last_error = ? "
                 "WHERE seq = ?",
                 (self._mask(error), entry.seq),
-            )
-            if entry.kind == "findings" and entry.command_id:
+            ).rowcount
+            if was and entry.kind == "findings" and entry.command_id:
                 self._fail_result(db, entry.command_id, error)
-            elif entry.kind == "result":
+            elif was and entry.kind == "result":
                 db.execute("DELETE FROM commands WHERE id = ?", (entry.command_id,))
 
     # -- what an operator sees and does ---------------------------------------------------------

@@ -4,6 +4,7 @@ Part of the spool: from the claim until the outcome is written. A claim is remem
 made, so that no crash forgets what the server has handed over.
 """
 
+import sqlite3
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -101,17 +102,21 @@ class CommandLedger:
     def begin_claimed(self, commands: Iterable[tuple[str, int | None]]) -> set[str]:
         """The server's answer to a claim: these ids, with their attempts, are ours from now on.
 
-        Returns those that are new here. One that is known is answered by what is already written.
+        Returns those to begin. One that is known is answered by what is already written, unless
+        this is a newer attempt than one that is over: the server knows what became of that.
         """
         new: set[str] = set()
         with self._database.transaction() as db:
             for command_id, attempt in commands:
                 row = db.execute(
-                    "INSERT INTO commands VALUES (?, ?, 'begun', ?) ON CONFLICT DO NOTHING",
+                    "INSERT INTO commands VALUES (?1, ?2, 'begun', ?3) ON CONFLICT DO UPDATE SET "
+                    "attempt = ?2, state = 'begun', received_at = ?3 "
+                    "WHERE state = 'finished' AND attempt < ?2",
                     (command_id, attempt, self._now().timestamp()),
                 )
                 if row.rowcount:
                     new.add(command_id)
+                    _let_older_go(db, command_id)
             db.execute("DELETE FROM claims")
         return new
 
@@ -119,3 +124,11 @@ class CommandLedger:
         """The outcome of this command is that the agent starts anew: the next one reports it."""
         with self._database.transaction() as db:
             db.execute("UPDATE commands SET state = 'restarting' WHERE id = ?", (command_id,))
+
+
+def _let_older_go(db: sqlite3.Connection, command_id: str) -> None:
+    """An older attempt's result is settled; its findings wait on, and hold nobody back."""
+    mine = "WHERE command_id = ? AND NOT parked"
+    db.execute(f"DELETE FROM outbox {mine} AND kind = 'result'", (command_id,))
+    db.execute(f"UPDATE outbox SET command_id = NULL {mine}", (command_id,))
+    db.execute("UPDATE reports SET command_id = NULL WHERE command_id = ?", (command_id,))

@@ -211,11 +211,15 @@ class Pair:
         who = Caller("key_a", tenant, Role.SOURCE, source)
         self.thread = threading.Thread(target=gateway.serve, args=(self.environ, who))
         self.thread.start()
-        assert b" 101 " in self.client.recv(4096)
+        self.read = b""
+        while b"\r\n\r\n" not in self.read:
+            self.read += self.client.recv(4096)
+        head, _, self.read = self.read.partition(b"\r\n\r\n")
+        assert b" 101 " in head
 
     def messages(self):
         """All until the server closes."""
-        text = b"".join(iter(lambda: self.client.recv(4096), b""))
+        text = self.read + b"".join(iter(lambda: self.client.recv(4096), b""))
         return [json.loads(f"{{{part.split(b'}')[0].decode()}}}") for part in text.split(b"{")[1:]]
 
     def end(self):
