@@ -128,7 +128,9 @@ class CommandLedger:
 
 def _let_older_go(db: sqlite3.Connection, command_id: str) -> None:
     """An older attempt's result is settled; its findings wait on, and hold nobody back."""
-    mine = "WHERE command_id = ? AND NOT parked"
-    db.execute(f"DELETE FROM outbox {mine} AND kind = 'result'", (command_id,))
-    db.execute(f"UPDATE outbox SET command_id = NULL {mine}", (command_id,))
-    db.execute("UPDATE reports SET command_id = NULL WHERE command_id = ?", (command_id,))
+    for settle in (
+        "DELETE FROM outbox WHERE command_id = ? AND NOT parked AND kind = 'result'",
+        "UPDATE outbox SET command_id = NULL WHERE command_id = ? AND NOT parked",
+        "UPDATE reports SET command_id = NULL WHERE command_id = ?",
+    ):
+        db.execute(settle, (command_id,))
