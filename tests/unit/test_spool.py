@@ -163,58 +163,6 @@ def test_a_known_command_is_not_claimed_twice(spool):
     assert spool.claim("cmd_1") is True
 
 
-def test_a_newer_attempt_begins_while_the_answer_about_the_older_is_on_its_way(spool):
-    with_findings(spool, 1)
-    spool.finish("cmd_1", result(), [report()])
-    spool.delivered(spool.next_due()[0])
-    on_its_way, _ = spool.next_due()
-
-    assert spool.begin_claimed([("cmd_1", 2)]) == {"cmd_1"}
-    spool.delivered(on_its_way)
-
-    (held,) = spool.held()
-    assert (held.attempt, held.state) == (2, "begun")
-    spool.finish("cmd_1", result().model_copy(update={"attempt": 2}), ())
-    ((kind, body),) = drain(spool)
-    assert (kind, body["attempt"]) == ("result", 2)
-    assert spool.held() == []
-
-
-def test_findings_of_an_older_attempt_are_sent_and_hold_nobody_back(spool):
-    with_findings(spool, 1)
-    spool.finish("cmd_1", result(findings_count=1), [report()])
-    older, _ = spool.next_due()
-
-    spool.begin_claimed([("cmd_1", 2)])
-    spool.postpone(older, timedelta(hours=1), "away")
-    spool.open_report("r2", "cmd_1")
-    spool.finish("cmd_1", result().model_copy(update={"attempt": 2}), [report("r2")])
-
-    assert [(kind, body["metadata"].get("id")) for kind, body in drain(spool)] == [
-        ("findings", "r2"),
-        ("result", None),
-    ]
-    spool.park(older, "too old")
-    spool.retry()
-    assert [body["metadata"]["id"] for _, body in drain(spool)] == ["r1"]
-
-
-@pytest.mark.parametrize("attempt", [1, None])
-def test_an_attempt_that_is_answered_already_is_not_begun_again(spool, attempt):
-    with_findings(spool, 0)
-    spool.finish("cmd_1", result(), [report()])
-
-    assert spool.begin_claimed([("cmd_1", attempt)]) == set()
-    assert [kind for kind, _ in drain(spool)] == ["findings", "result"]
-
-
-def test_a_newer_attempt_waits_for_the_older_one_to_end(spool):
-    with_findings(spool, 0)
-
-    assert spool.begin_claimed([("cmd_1", 2)]) == set()
-    assert [held.attempt for held in spool.held()] == [1]
-
-
 def test_a_result_whose_findings_were_refused_is_a_failure(spool):
     with_findings(spool, 1)
     spool.finish("cmd_1", result(findings_count=1), [report()])
