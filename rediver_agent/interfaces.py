@@ -6,7 +6,7 @@ agent hands over is a protocol, so that a fake needs no inheritance.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from logging import Logger, LoggerAdapter
 from pathlib import Path
@@ -51,6 +51,12 @@ class Parser(ABC):
 
     format: ClassVar[str]
     """The name that `--parser` and `ctx.parse` use. Unique among all plugins."""
+    options: ClassVar[type[BaseModel] | None] = None
+    """What `parsers[].config` or `--mapping` may say (`extra="forbid"`); None: there is nothing."""
+
+    def with_options(self, options: BaseModel) -> "Parser":
+        """A parser that reads by these options. For one whose `options` is not None."""
+        raise NotImplementedError(f"the parser {self.format!r} takes no options: {options!r}")
 
     @abstractmethod
     def sniff(self, head: bytes) -> bool:
@@ -194,8 +200,20 @@ CollectEvent = Asset | ParseEvent
 """An `Asset` begins what was found in it: everything until the next one goes into its report."""
 
 
+class ListenContext(CollectContext, Protocol):
+    """All that a collector gets that is pushed to."""
+
+    async def keep(self, asset: Asset, findings: Sequence[Finding], tool: ToolInfo) -> None:
+        """Write what was pushed to the agent's disk. It is safe when this returns, not before.
+
+        Raises `CommandError` where there is no room for it: whoever pushed must try again.
+        """
+        ...
+
+
 class Collector(ABC, Generic[Options]):
-    """Fetches findings from where others keep them. Registered by `rediver_collectors`.
+    """Fetches findings from where others keep them, or is pushed to. Has `collect`, `listen` or
+    both. Registered by `rediver_collectors`.
 
     `options` is a pydantic model with `extra="forbid"`: the operator's `collectors[].config`. Of a
     command's `source_config` only the options in `from_command` are taken over it, and any other
@@ -211,7 +229,6 @@ class Collector(ABC, Generic[Options]):
     """Options that only choose which assets are fetched, such as a list of repositories. What is
     looked for in each is the same, so that a collection of one may resolve what all have found."""
 
-    @abstractmethod
     def collect(self, ctx: CollectContext, options: Options) -> AsyncIterator[CollectEvent]:
         """Everything that is there now: an async generator. The first event is an `Asset`.
 
@@ -223,6 +240,26 @@ class Collector(ABC, Generic[Options]):
 
         It shares the agent's event loop: what blocks belongs into `anyio.to_thread`.
         """
+        raise NotImplementedError(f"{self.name} fetches nothing: it is pushed to")
+
+    async def listen(self, ctx: ListenContext, options: Options) -> None:
+        """Take what is pushed, and give it to `ctx.keep`, until cancelled. Begins with the agent.
+
+        What it keeps is what changed, never everything: it resolves nothing by leaving it out, so
+        a finding that is over comes with its `status`. An error raised is logged, and it is begun
+        anew after a while.
+        """
+        raise NotImplementedError(f"{self.name} is not pushed to: it fetches")
+
+    @property
+    def fetches(self) -> bool:
+        """Whether it has a `collect`."""
+        return type(self).collect is not Collector.collect
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has a `listen`."""
+        return type(self).listen is not Collector.listen
 
 
 AnyCollector = Collector[Any]
