@@ -3,7 +3,8 @@
 `rv1:` and 32 hex digits over what the finding is about, never where it stands: it survives lines
 moving, another checkout folder and a second run, and no secret enters it. The number among equals
 in one report tells two equal lines of one file apart. What tools call a fingerprint is not used:
-some count lines, some are empty, and one is the text `requires login` for every finding.
+some count lines, some are empty, and one is the text `requires login` for every finding. Only an
+alert that a collector fetches is what its source calls it (`rediver/alert` in the partial ones).
 A change of what enters it needs a new version (vectors: tests/unit/vectors/fingerprint.json).
 """
 
@@ -16,6 +17,7 @@ from rediver_agent.contract.findings import Finding, FindingType, Vulnerability
 from rediver_agent.masking import MASK
 
 VERSION: Final = "rv1"
+ALERT: Final = "rediver/alert"
 _NO_SNIPPETS: Final = frozenset({"", "requires login"})  # the second is semgrep's, logged out
 _NUMBERS: Final = re.compile(r"\d+")
 
@@ -43,6 +45,8 @@ class Fingerprinter:
 def _identity(finding: Finding) -> tuple[str, ...]:
     path = finding.location.path or "" if finding.location else ""
     rule = finding.rule_id or ""
+    if alert := finding.partial_fingerprints.get(ALERT):
+        return "alert", alert
     if finding.vulnerability and (package := _package(finding.vulnerability)):
         number = finding.rule_id or finding.vulnerability.cve_id or ""
         return "dependency", *package, number, path

@@ -2,7 +2,8 @@
 
 A finding is (tenant, asset, tool, fingerprint). Only a whole full report, of the default branch or
 of none, no older than the newest one that looked for the same things, resolves what it does not
-have any more. What people have set, a report never changes.
+have any more. A finding whose source names its status (an alert that is fixed or dismissed there)
+has that one. What people have set, a report never changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from rediver_server.models import (
 )
 from rediver_server.reports import Doubts, is_whole, standing, take_part
 
+_SOURCE_SAYS: Final = "its source says so"
 _UNSYNCHRONIZED: Final = {"synchronize_session": False}  # no row in memory is one of these
 
 
@@ -202,9 +204,10 @@ class _Intake:
             asset_id=asset_id,
             tool=self.report.tool,
             fingerprint=fingerprint,
-            status=contract.FindingStatus.OPEN,
+            status=finding.status or contract.FindingStatus.OPEN,
             status_at=self.tx.now,
-            auto_resolved=False,
+            status_reason=_SOURCE_SAYS if finding.status else None,
+            auto_resolved=finding.status not in {None, contract.FindingStatus.OPEN},
             created_at=self.tx.now,
             first_seen_at=self.report.scanned_at,
             occurrence_count=1,
@@ -216,13 +219,16 @@ class _Intake:
     def _see_again(self, row: Finding, finding: contract.Finding, *, reopens: bool) -> None:
         row.occurrence_count += 1
         row.first_seen_at = min(row.first_seen_at, self.report.scanned_at)
+        opened, status, why = contract.FindingStatus.OPEN, row.status, "seen again"
+        if reopens and status is contract.FindingStatus.RESOLVED:
+            status = opened
         if self.report.scanned_at >= row.last_seen_at:
             self._describe(row, finding)
-        if reopens and row.status is contract.FindingStatus.RESOLVED and row.auto_resolved:
-            row.status = contract.FindingStatus.OPEN
-            row.status_at = self.tx.now
-            row.status_reason = "seen again"
-            row.auto_resolved = False
+            if finding.status is not None:
+                status, why = finding.status, _SOURCE_SAYS
+        if status is not row.status and (row.auto_resolved or row.status is opened):
+            row.status, row.status_reason, row.status_by = status, why, None
+            row.status_at, row.auto_resolved = self.tx.now, status is not opened
 
     def _describe(self, row: Finding, finding: contract.Finding) -> None:
         """Set what the newest report has the say of."""

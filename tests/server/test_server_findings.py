@@ -150,38 +150,6 @@ def test_a_partial_report_adds_and_does_not_reopen(tenant: Tenant, scans: Scans)
     assert statuses(tenant) == {"f1": "resolved", "f2": "open"}
 
 
-@pytest.mark.parametrize("status", ["false_positive", "accepted_risk", "resolved"])
-def test_what_people_have_set_stays(tenant: Tenant, scans: Scans, status: str):
-    scans.send("f1")
-    (row,) = tenant.admin.ok("GET", "/findings")["findings"]
-    path = f"/findings/{row['id']}"
-    person = tenant.member("operator")
-    patched = person.ok("PATCH", path, {"status": status, "reason": "we looked"})
-    assert (patched["status"], patched["status_reason"]) == (status, "we looked")
-    assert patched["status_by"] == f"key:{person.id}"
-    scans.send("f1")
-    scans.send()
-    scans.send("f1")
-    assert tenant.admin.ok("GET", path)["status"] == status
-
-
-def test_a_finding_that_people_reopen_is_an_ordinary_one_again(tenant: Tenant, scans: Scans):
-    scans.send("f1")
-    (row,) = tenant.admin.ok("GET", "/findings")["findings"]
-    path = f"/findings/{row['id']}"
-    tenant.admin.ok("PATCH", path, {"status": "accepted_risk", "reason": "r"})
-    tenant.admin.ok("PATCH", path, {"status": "open"})
-    assert scans.send() == (0, 0, 1, 0)
-
-
-def test_excusing_a_finding_needs_a_reason(tenant: Tenant, scans: Scans):
-    scans.send("f1")
-    (row,) = tenant.admin.ok("GET", "/findings")["findings"]
-    for body in ({"status": "false_positive"}, {"status": "gone"}, {"severity": "low"}, {}):
-        answer = tenant.admin.refused("PATCH", f"/findings/{row['id']}", body)
-        assert answer == (400, "INVALID_REQUEST")
-
-
 def test_a_repeated_part_changes_nothing(tenant: Tenant, scans: Scans):
     body = scans.body("f1", "f2")
     scans.counts(body)

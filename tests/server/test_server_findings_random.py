@@ -28,6 +28,7 @@ class Report:
     key: str | None
     branch: dict[str, Any] | None
     parts: list[frozenset[Key]]
+    told: str | None
     came: set[int] = field(default_factory=set)
 
     def body(self, part: int) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class Report:
             "metadata": meta,
             "tool": {"name": "semgrep"},
             "assets": [ASSETS[asset] for asset in named],
-            "findings": [finding(name, asset_ref=asset) for asset, name in found],
+            "findings": [finding(name, asset_ref=asset, status=self.told) for asset, name in found],
         }
 
 
@@ -61,6 +62,7 @@ REPORTS = st.builds(
     key=st.sampled_from(["k1", "k1", "k1", "k2", None]),
     branch=st.sampled_from([None, MAIN, MAIN, SIDE]),
     parts=PARTS,
+    told=st.sampled_from([None, None, None, "open", "resolved", "accepted_risk"]),
 )
 DECISIONS = st.tuples(
     st.sampled_from(KEYS), st.sampled_from(["open", "resolved", "false_positive"])
@@ -96,15 +98,18 @@ class Model:
         created = updated = 0
         for name in report.parts[part] - before:
             if (known := self.findings.get(name)) is None:
-                self.findings[name] = Known("open", False, report.key, report.time)
+                status = report.told or "open"
+                self.findings[name] = Known(status, status != "open", report.key, report.time)
                 created += 1
                 continue
             updated += 1
+            current = report.coverage == "full" and not self.is_old(report, name[0])
+            status = "open" if current and known.status == "resolved" else known.status
             if report.time >= known.seen:
                 known.key, known.seen = report.key, report.time
-            current = report.coverage == "full" and not self.is_old(report, name[0])
-            if current and known.status == "resolved" and known.by_report:
-                known.status, known.by_report = "open", False
+                status = report.told or status
+            if status != known.status and (known.by_report or known.status == "open"):
+                known.status, known.by_report = status, status != "open"
         return created, updated, self.resolve(report), len(report.parts[part] & before)
 
     def resolve(self, report: Report) -> int:
