@@ -42,6 +42,7 @@ test: setup  ## every fast test (under 10 minutes on 2 cores)
 
 test-slow: setup  ## soak and fault runs
 	@$(VENV)/pytest -m slow --timeout 900
+	@REDIVER_TEST_DEPTH=8 $(VENV)/pytest --timeout 1800 $(wildcard tests/server/*_random.py) tests/server/test_server_openapi.py tests/server/test_server_races.py
 
 .bench/.ready: bench.lock
 	@echo "setting up .bench: celery, orjson and other peers (about 20 s)"

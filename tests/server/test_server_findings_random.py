@@ -7,6 +7,7 @@ that come in any order and more than once.
 from dataclasses import dataclass, field
 from typing import Any
 
+from depth import DEPTH
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rediver_server_fixtures import ASSET, MAIN, OTHER, SIDE, Agent, Server, Tenant, finding
@@ -153,7 +154,7 @@ def decide(tenant: Tenant, model: Model, name: Key, status: str) -> None:
 
 
 @settings(
-    max_examples=60,
+    max_examples=20 * DEPTH,
     deadline=None,
     phases=(Phase.reuse, Phase.generate),  # shrinking takes minutes
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example has its own tenant

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_model import ENDS, Fleet, Ordered, Queue
+from depth import DEPTH
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -387,7 +388,7 @@ def test_any_course_of_events_is_as_the_contract_has_it(server: Server):
     run_state_machine_as_test(
         lambda: Commands(server),
         settings=settings(
-            max_examples=25,
+            max_examples=12 * DEPTH,
             stateful_step_count=30,
             deadline=None,
             phases=(Phase.reuse, Phase.generate),  # shrinking takes minutes, reading 30 steps one

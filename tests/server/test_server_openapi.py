@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import schemathesis
 from click.testing import CliRunner
+from depth import DEPTH
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from rediver_server_fixtures import Caller, Scans, Server, Tenant, finding
@@ -33,7 +34,7 @@ NIGHTLY = {
 # No schema says that a time lies ahead, that a cursor is one of ours, or that text has no NUL.
 BEYOND_SCHEMAS = [positive_data_acceptance]
 CALM = settings(
-    max_examples=20,
+    max_examples=8 * DEPTH,
     derandomize=True,
     deadline=None,
     database=None,

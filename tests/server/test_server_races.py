@@ -10,11 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from depth import DEPTH
 from rediver_server_fixtures import RESULT, Server, Tenant
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 THREADS = 16
-COMMANDS = 1000
+COMMANDS = 300 * DEPTH
 CHECK = {"type": "health_check", "payload": {}}
 TERMINAL = ("completed", "failed", "cancelled", "expired")
 Started = list[tuple[str, int]]
@@ -126,7 +127,7 @@ def test_of_many_racing_agents_exactly_one_starts_each_command(tenant: Tenant, b
 
 
 def test_of_many_acknowledging_one_command_exactly_one_has_it(tenant: Tenant, base_url: str):
-    commands = ordered(tenant, 100)
+    commands = ordered(tenant, 100)[: 40 * DEPTH]
     racers = [Racer(base_url, tenant.agent(f"agent-{n}").key) for n in range(THREADS)]
 
     def race(racer: Racer) -> list[tuple[str, int]]:
