@@ -252,7 +252,9 @@ async def test_signals_meant_for_the_agent_do_not_end_its_supervisors(tree):
 
 
 async def test_a_program_that_kills_its_supervisor_is_found_by_its_run_id(tree):
-    body = OWN_SESSION.removesuffix("stay()\n") + "os.kill(os.getppid(), signal.SIGKILL)\nstay()\n"
+    # The child stays out of it: it would kill its own parent, the program, and maybe first.
+    child = OWN_SESSION.removesuffix("stay()\n") + "    stay()\n"
+    body = child + "os.kill(os.getppid(), signal.SIGKILL)\nstay()\n"
 
     ended = await tree.run(*tree.program(body))
 
