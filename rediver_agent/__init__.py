@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         ScanReport,
         ToolInfo,
     )
-    from rediver_agent.jsonstream import items, outline, rewound, top_level
+    from rediver_agent.jsonstream import events, items, outline, rewound, top_level
     from rediver_agent.masking import MASK, mask
     from rediver_agent.options import Glob, SeverityWord
     from rediver_agent.severity import (
@@ -60,6 +60,7 @@ _HOME: Final = {
     "ScanReport": "interfaces",
     "Scanner": "interfaces",
     "ToolInfo": "interfaces",
+    "events": "jsonstream",
     "items": "jsonstream",
     "outline": "jsonstream",
     "rewound": "jsonstream",
@@ -95,6 +96,7 @@ __all__ = [
     "ToolInfo",
     "ToolMissing",
     "__version__",
+    "events",
     "hookimpl",
     "items",
     "mask",

@@ -26,6 +26,7 @@ from anyio.abc import TaskGroup
 from rediver_agent import process
 from rediver_agent.client import Client
 from rediver_agent.configuration import Configuration
+from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.credentials import Secrets
 from rediver_agent.errors import ConfigurationError, DiskFull, SpoolError
 from rediver_agent.executor import Cause, Executor, Handler
@@ -33,11 +34,13 @@ from rediver_agent.handlers.cancel import CancelHandler
 from rediver_agent.handlers.collect import CollectHandler
 from rediver_agent.handlers.config_update import ConfigUpdateHandler
 from rediver_agent.handlers.health_check import HealthCheckHandler
+from rediver_agent.handlers.listen_context import Keeper
 from rediver_agent.handlers.restart import RestartHandler, give_up_restarts
 from rediver_agent.handlers.scan import ScanHandler
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.heartbeat import HeartbeatLoop
+from rediver_agent.loops.listen import ListenLoop
 from rediver_agent.loops.local_schedule import LocalSchedule
 from rediver_agent.loops.poll import PollLoop
 from rediver_agent.loops.snapshot import Snapshot
@@ -122,8 +125,9 @@ def usable_scanners(settings: Settings, registry: Registry) -> list[str]:
 
 
 def usable_collectors(settings: Settings, registry: Registry) -> list[str]:
-    """Enabled collectors that are installed, by name."""
-    return [name for name in settings.enabled_collectors() if name in registry.collectors]
+    """Enabled collectors that are installed and fetch, by name: a command can be for them."""
+    enabled = settings.enabled_collectors()
+    return [name for name in enabled if (it := registry.collectors.get(name)) and it.fetches]
 
 
 def mode_of(settings: Settings) -> Mode:
@@ -191,6 +195,11 @@ class _Running:
         )
         self._executor.on_end = self._slot_is_free
         self._configuration.on_change(self._changed)
+        ring, damaged = self._outbox_bell.ring, self._start_anew
+        keeper = Keeper(self._configuration, spool, self._now, ring, damaged)
+        self._listeners = ListenLoop(
+            self._configuration, self._registry, keeper, status, agent.secrets
+        )
         self._service = Service(os.environ, os.getpid())
         self.snapshot = Snapshot(
             self._configuration,
@@ -241,6 +250,7 @@ class _Running:
                 if settings.server.websocket:
                     self._be_woken(self._client, tasks)
             if self._status.mode != "server-controlled":
+                tasks.start_soon(self._listeners.run)
                 producers.start_soon(self._local_schedule(tasks, ask_server_first).run)
             self._service.ready()
 
@@ -260,7 +270,7 @@ class _Running:
             self._executor.add_handler("config_update", update)
             restart = RestartHandler(
                 self._spool,
-                self._agent.overlay.check,
+                lambda: with_parsers(self._registry, self._agent.overlay.check().parsers),
                 partial(self._stop.request, Ending.RESTART),
             )
             self._executor.add_handler("restart", restart)
@@ -357,6 +367,8 @@ class _Running:
             bell.ring()
 
     async def _drain(self) -> None:
+        with anyio.move_on_after(STOP_SECONDS):
+            await self._listeners.stop()
         settings = self._configuration.settings
         grace = self._stop.grace
         if grace is None:

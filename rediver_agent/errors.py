@@ -12,7 +12,7 @@ RediverError
     ├── UnknownScanner · UnknownCollector
     ├── ToolMissing · ToolError · ToolTimeout
     ├── ReportUnreadable · SuppressionsUnreadable
-    └── PluginError · DiskFull
+    └── PluginError · DiskFull · NotKept
 """
 
 from typing import ClassVar
@@ -140,4 +140,11 @@ class PluginError(CommandError):
 
 class DiskFull(CommandError):
     reason = Reason.DISK_FULL
+    retryable = True
+
+
+class NotKept(CommandError):
+    """What was pushed is not on the disk: whoever pushed it must try again."""
+
+    reason = Reason.AGENT_ERROR
     retryable = True

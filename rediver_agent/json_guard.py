@@ -18,6 +18,22 @@ class Readable(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
+_DROPPED: Final = bytes(set(range(256)) - set(b'"[]{}'))
+_TEXT: Final = re.compile(rb'"[^"]*"')
+_INNERMOST: Final = re.compile(rb"\{\}|\[\]")
+
+
+def is_deeper(value: bytes, limit: int) -> bool:
+    """Whether a whole value is nested more than that."""
+    rest = value.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _DROPPED)
+    brackets = _TEXT.sub(b"", rest)
+    for _ in range(limit):
+        brackets = _INNERMOST.sub(b"", brackets)
+        if not brackets:
+            return False
+    return bool(brackets)
+
+
 class ShortNumbers:
     """A stream without numbers of more digits than Python takes: they would crash ijson.
 
@@ -45,9 +61,6 @@ class Guarded:
     opened, so that what is left says how deep the chunk ends.
     """
 
-    _DROPPED: Final = bytes(set(range(256)) - set(b'"[]{}'))
-    _TEXT: Final = re.compile(rb'"[^"]*"')
-
     def __init__(self, source: Readable) -> None:
         self._source = source
         self._begun = False
@@ -67,11 +80,11 @@ class Guarded:
     def _outside_texts(self, raw: bytes) -> bytes:
         rest = (self._escape + raw).replace(b"\\\\", b"")
         self._escape = b"\\" if rest.endswith(b"\\") else b""
-        rest = rest.replace(b'\\"', b"").translate(None, self._DROPPED)
+        rest = rest.replace(b'\\"', b"").translate(None, _DROPPED)
         unended = self._text > 0 and b'"' not in rest
         if self._text:
             rest = b'"' + rest
-        outside, quote, _ = self._TEXT.sub(b"", rest).partition(b'"')
+        outside, quote, _ = _TEXT.sub(b"", rest).partition(b'"')
         self._text = (self._text * unended + len(raw)) if quote else 0
         if self._text > MAX_TEXT:
             raise ReportUnreadable(f"a text in the report is longer than {MAX_TEXT >> 20} MiB")

@@ -1,8 +1,10 @@
-"""Reads JSON piece by piece: what every streaming parser stands on (ijson, by its C backend).
+"""Reads JSON piece by piece: what every streaming parser stands on.
 
-Memory stays flat whatever the size of the document: only one value is held at a time. Any fault of
-the text is a `ReportUnreadable`, and so is what `json_guard` refuses. UTF-8, and UTF-16 and UTF-32
-by their byte-order mark, are read.
+Memory stays flat whatever the size of the document. What is plain is read by `json_windows`, many
+times as fast; from the first doubt on ijson reads the document, from its start, and what was given
+is not given again: its verdict counts, and its words. Any fault of the text is a
+`ReportUnreadable`, and so is what `json_guard` refuses of what ijson is to read. UTF-8, and UTF-16
+and UTF-32 by their byte-order mark, are read.
 """
 
 import codecs
@@ -10,9 +12,9 @@ import io
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import Enum, auto
+from functools import partial
 from itertools import islice
 from math import isfinite
 from typing import Any, BinaryIO, Final, Protocol, TypeVar, cast
@@ -21,9 +23,9 @@ import ijson
 
 from rediver_agent.errors import ReportUnreadable
 from rediver_agent.json_guard import Guarded, Readable, ShortNumbers
-
-MAX_PARTS: Final = 500_000  # of one value of an outline: some 60 MiB once it is built
-MAX_KEY: Final = 1000  # characters: `items` has ijson keep all keys above a value, for each level
+from rediver_agent.json_places import Place, walk
+from rediver_agent.json_values import FAULTS, MAX_KEY, MAX_PARTS, Doubt, is_usable
+from rediver_agent.json_windows import WINDOW, Window
 
 _CHUNK: Final = 256 * 1024
 _MARKS: Final = (
@@ -59,45 +61,91 @@ def rewound(stream: BinaryIO) -> Readable:
     return stream
 
 
-def items(stream: BinaryIO, path: str) -> Iterator[Any]:
+def items(stream: BinaryIO, path: str, *, window: int = WINDOW) -> Iterator[Any]:
     """Every value at `path` (ijson's notation: `runs.item.results.item`), from the stream's start.
 
     Numbers are int and float. Raises `ReportUnreadable` where the text is not JSON.
     """
+    root = _places({path}, ())
 
     def begin(numbers: "_Numbers") -> Iterator[Any]:
         source = numbers.of(rewound(stream))
         values = ijson.items(source, path, use_float=numbers is _Numbers.OF_C, buf_size=_CHUNK)
         return numbers.plain(cast("Iterator[Any]", values))
 
+    def by_ijson() -> Iterator[Any]:
+        # ijson keeps the keys above a value, for each level: none may be long.
+        deque(_despite_large_numbers(partial(_outline, stream, Place(""))), 0)
+        return _despite_large_numbers(begin)
+
     with _faults():
-        yield from _despite_large_numbers(begin)
+        values = (value for _, value in _by_window(stream, root, window))
+        yield from _by_ijson_from_a_doubt_on(values, by_ijson)
+
+
+def events(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
+    """The document's parts in its order, from its start: (event, value), as ijson's `basic_parse`.
+
+    For what `items` and `outline` cannot say. Numbers are int and float. Raises `ReportUnreadable`
+    where the text is not JSON.
+    """
+    with _faults():
+        yield from _despite_large_numbers(lambda numbers: _events(stream, numbers, _CHUNK))
 
 
 def outline(
-    stream: BinaryIO, built: Collection[str], seen: Collection[str]
+    stream: BinaryIO, built: Collection[str], seen: Collection[str], *, window: int = WINDOW
 ) -> Iterator[tuple[str, Any]]:
     """What is where, in one pass: (path, value), in the order of the document, from its start.
 
     Values at a path of `built` come whole. Those at a path of `seen` come as their Python type,
     before anything inside them, and are passed over where no other path leads into them. Paths are
     in the notation of `items`; the document itself is at the empty one.
-    Raises `ReportUnreadable` where the text is not JSON, for a key longer than `MAX_KEY`, and for
-    a value at one of the paths that has more than `MAX_PARTS` parts: `items` is safe after it.
+    Raises `ReportUnreadable` where the text is not JSON, for a key longer than `MAX_KEY` on the way
+    to a path, and for a value at one of the paths that has more than `MAX_PARTS` parts.
     """
-    root = _Place("")
+    root = _places(built, seen)
+
+    def by_ijson() -> Iterator[tuple[str, Any]]:
+        return _despite_large_numbers(partial(_outline, stream, root))
+
+    with _faults():
+        yield from _by_ijson_from_a_doubt_on(_by_window(stream, root, window), by_ijson)
+
+
+def _places(built: Collection[str], seen: Collection[str]) -> Place:
+    root = Place("")
     for path in seen:
         root.at(path).seen = True
     for path in built:
         root.at(path).built = True
+    return root
 
-    def begin(numbers: "_Numbers") -> Iterator[tuple[str, Any]]:
-        events = _events(stream, numbers, _CHUNK)
-        yield from _walk(events, root, *next(events))
-        deque(events, 0)  # to the end of the text: there must be nothing after the document
 
-    with _faults():
-        yield from _despite_large_numbers(begin)
+def _by_window(stream: BinaryIO, root: Place, size: int) -> Iterator[tuple[str, Any]]:
+    if not is_usable():
+        raise Doubt
+    window = Window(rewound(stream), size)
+    yield from walk(window, root)
+    window.finish()
+
+
+def _by_ijson_from_a_doubt_on(
+    values: Iterator[Value], by_ijson: Callable[[], Iterator[Value]]
+) -> Iterator[Value]:
+    """The values; from the first doubt on, those that ijson gives: its verdict counts."""
+    done = 0
+    try:
+        for done, value in enumerate(values, 1):  # noqa: B007 - what came is not given again
+            yield value
+    except (Doubt, *FAULTS):
+        yield from islice(by_ijson(), done, None)
+
+
+def _outline(stream: BinaryIO, root: Place, numbers: "_Numbers") -> Iterator[tuple[str, Any]]:
+    events = _events(stream, numbers, _CHUNK)
+    yield from _walk(events, root, *next(events))
+    deque(events, 0)  # to the end of the text: there must be nothing after the document
 
 
 def top_level(head: bytes) -> dict[str, Any]:
@@ -121,29 +169,7 @@ def top_level(head: bytes) -> dict[str, Any]:
     return found
 
 
-@dataclass(slots=True)
-class _Place:
-    """A node of the tree that paths make: exact, so that no odd key is taken for a path."""
-
-    path: str
-    built: bool = False
-    seen: bool = False
-    keys: "dict[str, _Place]" = field(default_factory=dict[str, "_Place"])
-    element: "_Place | None" = None
-
-    def at(self, path: str) -> "_Place":
-        place = self
-        for step in path.split(".") if path else ():
-            below = _Place(f"{place.path}.{step}".lstrip("."))
-            if step == "item":
-                place.element = place.element or below
-                place = place.element
-            else:
-                place = place.keys.setdefault(step, below)
-        return place
-
-
-def _walk(events: _Events, place: _Place, event: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _walk(events: _Events, place: Place, event: str, value: Any) -> Iterator[tuple[str, Any]]:
     """The outline of the value that begins with `event`, to its end."""
     if place.built:
         yield place.path, _built(events, place.path, event, value)
@@ -166,7 +192,7 @@ def _walk(events: _Events, place: _Place, event: str, value: Any) -> Iterator[tu
 
 
 def _inside(
-    events: _Events, place: _Place | None, event: str, value: Any
+    events: _Events, place: Place | None, event: str, value: Any
 ) -> Iterator[tuple[str, Any]]:
     if place is None:
         _passed_over(events, event)

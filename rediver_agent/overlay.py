@@ -122,9 +122,9 @@ class Overlay:
         """What the server has changed, beside what the operator's own configuration says."""
         return differences(self._own, self.settings)
 
-    def check(self) -> None:
-        """Whether an agent could start now: `ConfigurationError` if its file has been broken."""
-        Overlay(read(self._sources.path, self._sources.flags))
+    def check(self) -> Settings:
+        """What an agent would start with now: `ConfigurationError` if its file has been broken."""
+        return Overlay(read(self._sources.path, self._sources.flags)).settings
 
     def recover(self) -> None:
         """Say in the log what is not in force; an update that was never proved is forgotten.

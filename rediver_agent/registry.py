@@ -20,6 +20,8 @@ class Registry:
     """The plugin of each scanner (`scanner:semgrep`), parser (`parser:sarif`) and collector."""
     broken: tuple[BrokenPlugin, ...] = ()
     collectors: Mapping[str, AnyCollector] = field(default_factory=dict[str, AnyCollector])
+    configured: Mapping[str, Parser] = field(default_factory=dict[str, Parser])
+    """Parsers that the operator made of installed ones, by name. They are named, never sniffed."""
 
     def scanner(self, name: str) -> AnyScanner:
         """The scanner of that name. Raises `UnknownScanner`, naming what is installed."""
@@ -42,11 +44,16 @@ class Registry:
             f"rediver-{name} on the agent"
         )
 
+    def may_fetch(self, name: str) -> bool:
+        """Whether a collection by it is to be begun: one that is not installed fails then."""
+        return name not in self.collectors or self.collectors[name].fetches
+
     def parser(self, format_name: str) -> Parser:
         """The parser of that format. Raises `ReportUnreadable`, naming what is installed."""
-        if format_name in self.parsers:
-            return self.parsers[format_name]
-        known = ", ".join(sorted(self.parsers)) or "none"
+        parsers = {**self.parsers, **self.configured}
+        if format_name in parsers:
+            return parsers[format_name]
+        known = ", ".join(sorted(parsers)) or "none"
         raise ReportUnreadable(f"no plugin reads the format {format_name!r} (installed: {known})")
 
     def sniff(self, head: bytes) -> Parser:

@@ -200,7 +200,26 @@ class CollectorSection(Section):
     config: dict[str, JsonValue] = Field(default_factory=dict, description="its options")
 
 
-Named = TypeVar("Named", ScannerSection, CollectorSection)
+class ParserSection(Section):
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=50)] = Field(
+        description="what `--parser` and a scanner call it; small letters, digits and -"
+    )
+    format: str = Field(default="json", description="the installed parser that it is made of")
+    mapping: Path | None = Field(
+        default=None, description="a file that holds its options; seen from the configuration file"
+    )
+    config: dict[str, Any] = Field(
+        default_factory=dict[str, Any], description="its options, instead of a file"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "ParserSection":
+        if (self.mapping is None) == (not self.config):
+            raise ValueError(f"the parser {self.name} needs `mapping` or `config`, and one of them")
+        return self
+
+
+Named = TypeVar("Named", ScannerSection, CollectorSection, ParserSection)
 
 
 def _remote(name: str) -> str:
@@ -253,11 +272,15 @@ class Settings(BaseSettings):
         description="which scanners; without it every installed one whose tool is found",
     )
     collectors: list[CollectorSection] = Field(default_factory=list[CollectorSection])
+    parsers: list[ParserSection] = Field(
+        default_factory=list[ParserSection],
+        description="parsers made of installed ones, such as of `json` by a mapping",
+    )
     security: SecuritySection = Field(default_factory=SecuritySection)
     retry_queue: RetryQueueSection = Field(default_factory=RetryQueueSection)
     state_dir: Path = Field(default_factory=_default_state_dir, description="spool, caches, work")
 
-    @field_validator("scanners", "collectors")
+    @field_validator("scanners", "collectors", "parsers")
     @classmethod
     def _each_once(cls, sections: list[Named] | None) -> list[Named] | None:
         names = [section.name for section in sections or ()]

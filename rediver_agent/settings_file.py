@@ -47,7 +47,7 @@ def read(path: Path | None = None, flags: Mapping[str, Any] | None = None) -> "S
     Raises `ConfigurationError` for what cannot be read.
     """
     try:
-        document: dict[str, Any] = _expanded(_read(path)) if path else {}
+        document: dict[str, Any] = _beside(path, _expanded(_read(path))) if path else {}
     except RecursionError as error:
         raise ConfigurationError(f"{path} is nested too deeply, or holds itself") from error
     return Sources(path, document, _environment(), flags or {})
@@ -74,7 +74,7 @@ class Sources:
             return _Together(**_over(self._enrolled(together), together))
         except ValidationError as error:
             where = "the settings of the server" if overlay else self.path
-            raise ConfigurationError(_explained(error, where)) from error
+            raise ConfigurationError(explained(error, where)) from error
 
     def overrules(self, name: str) -> bool:
         """Whether the environment or a flag says this setting, so that no overlay changes it."""
@@ -230,21 +230,28 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path, option: str) -> Any:
+    """What a file that `option` names holds. Raises `ConfigurationError` for what is no YAML."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigurationError(f"{path} does not exist; name the file with --config") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} does not exist; name the file with {option}") from None
+    except (OSError, ValueError) as error:  # of no UTF-8, or of a name with NUL in it
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise ConfigurationError(f"{path}{where} is not good YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: a date that no calendar has
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    except RecursionError as error:
+        raise ConfigurationError(f"{path} is nested too deeply") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    document = read_yaml(path, "--config")
     if document is None:
         return {}
     if not isinstance(document, dict):
@@ -252,6 +259,15 @@ def _read(path: Path) -> dict[str, Any]:
     # A section of which everything is commented out is null: its defaults hold.
     sections = cast("dict[object, Any]", document).items()
     return {str(key): value for key, value in sections if value is not None}
+
+
+def _beside(path: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """The document, with the files that `parsers` name seen from where it stands."""
+    parsers = document.get("parsers")
+    for section in cast("list[Any]", parsers) if isinstance(parsers, list) else ():
+        if isinstance(section, dict) and isinstance(section.get("mapping"), str):  # pyright: ignore[reportUnknownMemberType] - YAML may hold anything
+            section["mapping"] = path.parent / cast("str", section["mapping"])
+    return document
 
 
 def _expanded(value: Any) -> Any:
@@ -277,15 +293,21 @@ def _variable(match: re.Match[str]) -> str:
         ) from None
 
 
-def _explained(error: ValidationError, where: object) -> str:
-    problems = "; ".join(_problem(fault) for fault in error.errors(include_url=False))
+def explained(error: ValidationError, where: object, model: type[BaseModel] = Settings) -> str:
+    """What is wrong with what was written for a model, each with the nearest that would be right.
+
+    Never with what was written: there may be secrets in it.
+    """
+    faults = error.errors(include_url=False, include_input=False)
+    problems = "; ".join(_problem(fault, model) for fault in faults)
     return f"{where}: {problems}" if where else f"the configuration is wrong: {problems}"
 
 
-def _problem(fault: Any) -> str:
+def _problem(fault: Any, model: type[BaseModel]) -> str:
     place = ".".join(str(part) for part in fault["loc"])
     if fault["type"] == "extra_forbidden":
-        near = get_close_matches(str(fault["loc"][-1]), _known_keys(fault["loc"][:-1]), n=1)
+        known = _known_keys(model, fault["loc"][:-1])
+        near = get_close_matches(str(fault["loc"][-1]), known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         return f"{place} is not a setting{hint}"
     if fault["type"] == "model_type":
@@ -294,8 +316,7 @@ def _problem(fault: Any) -> str:
     return f"{place}: {message}" if place else message
 
 
-def _known_keys(place: tuple[str | int, ...]) -> list[str]:
-    model: type[BaseModel] = Settings
+def _known_keys(model: type[BaseModel], place: tuple[str | int, ...]) -> list[str]:
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
             model = _model_of(model.model_fields[part].annotation) or model

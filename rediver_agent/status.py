@@ -39,6 +39,17 @@ class Calls:
 
 
 @dataclass(slots=True)
+class Listening:
+    """One collector that is pushed to. `problem` is why it does not listen; None while it does."""
+
+    message: str = ""
+    """What it says of itself."""
+    problem: str | None = None
+    kept: int = 0
+    """Pushes since the start that are on the disk."""
+
+
+@dataclass(slots=True)
 class Status:
     """One agent, from its start on."""
 
@@ -51,6 +62,7 @@ class Status:
     next_collect_at: datetime | None = None
     socket: str = "off"
     """`off`, `open`, or why it is not open."""
+    listening: dict[str, Listening] = field(default_factory=dict[str, Listening])
     overlay_version: int = 0
     """Of the settings that the server has changed; 0 is none."""
     moved_aside: list[str] = field(default_factory=list[str])

@@ -71,8 +71,14 @@ def _chosen(settings: Settings, registry: Registry, wanted: Sequence[str]) -> li
     """
     if wanted:
         return [registry.collector(name).name for name in dict.fromkeys(wanted)]
-    if names := settings.enabled_collectors():
+    enabled = settings.enabled_collectors()
+    if names := [name for name in enabled if registry.may_fetch(name)]:
         return names  # one that is not installed fails by itself, and costs no other
+    if enabled:
+        raise ConfigurationError(
+            f"nothing is to be fetched: {', '.join(enabled)} is pushed to, and listens while "
+            "`rediver-agent run` runs"
+        )
     installed = ", ".join(sorted(registry.collectors)) or "none"
     raise ConfigurationError(
         f"no collector is configured (plugins: {installed}); list one in `collectors`, with its "

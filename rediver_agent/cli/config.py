@@ -10,8 +10,11 @@ import click
 import yaml
 
 from rediver_agent.cli.options import config_option
+from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.masking import printable
 from rediver_agent.overlay import Overlay, reset
+from rediver_agent.plugin_manager import load_plugins
+from rediver_agent.registry import build_registry
 from rediver_agent.settings import Settings
 from rediver_agent.settings_file import load
 from rediver_agent.settings_patch import masked
@@ -28,6 +31,8 @@ def check(config_file: Path | None) -> None:
     """Say whether the configuration can be used; exit 2 and one sentence if not."""
     overlay = Overlay.open(config_file)
     settings = overlay.settings
+    if settings.parsers:  # each as a start would make it
+        with_parsers(build_registry(load_plugins()), settings.parsers)
     mode = "takes commands" if settings.agent.enable_command_polling else "takes no commands"
     roots = ", ".join(settings.allowed_roots()) or "nothing (set security.allowed_targets)"
     click.echo(f"{config_file or 'defaults and environment'}: ok")

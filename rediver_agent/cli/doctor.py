@@ -23,6 +23,7 @@ from rediver_agent.cli.console import console_for
 from rediver_agent.cli.doctor_checks import Check, Examination, Look, not_ok
 from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.options import config_option
+from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.masking import mask, printable
 from rediver_agent.overlay import Overlay
@@ -84,7 +85,7 @@ async def _examine(
 def _looks(overlay: Overlay, config_file: Path | None, apart: Path) -> list[tuple[str, Look]]:
     """Probes work in a directory apart: the agent's may be what is wrong."""
     settings = overlay.settings
-    registry = build_registry(load_plugins())
+    registry = with_parsers(build_registry(load_plugins()), settings.parsers)
     usable = usable_scanners(settings, registry)
     probed = settings.model_copy(update={"state_dir": apart})
     return [

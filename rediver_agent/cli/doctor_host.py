@@ -78,6 +78,10 @@ def running_agent(settings: Settings) -> Iterator[Check]:
         yield not_ok(f"{who}, polls in vain", str(problem))
     else:
         yield ok(f"{who}, is {standing.state}")
+    listening: list[dict[str, Any]] = standing.facts.get("listening") or []
+    for listener in listening:
+        if problem := listener.get("problem"):
+            yield not_ok(f"{who}: {listener.get('name')} does not listen", str(problem))
 
 
 def state_directory(settings: Settings) -> Iterator[Check]:

@@ -39,7 +39,8 @@ async def collectors(settings: Settings, registry: Registry) -> list[Check]:
     for name in settings.enabled_collectors():
         problem = collector_problem(name, settings, registry)
         what = f"collector {name}"
-        lines.append(not_ok(what, problem) if problem else ok(f"{what} is installed"))
+        pushed = "" if registry.may_fetch(name) else ", and listens while the agent runs"
+        lines.append(not_ok(what, problem) if problem else ok(f"{what} is installed{pushed}"))
     return lines
 
 

@@ -44,12 +44,15 @@ _GZIP: Final = b"\x1f\x8b"
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """Reads files for one command. `format_name` is the operator's word for them all, if given."""
+    """Reads files for one command. `format_name` is the operator's word for them all, if given,
+    and `by_mapping` the parser that was made for them.
+    """
 
     agent: str
     registry: Registry
     spool: Spool
     format_name: str | None
+    by_mapping: Parser | None = None
 
     def read(self, path: Path) -> Outcome:
         """Everything that one file says. Blocks."""
@@ -68,6 +71,8 @@ class FileReader:
     def _parser(self, stream: BinaryIO) -> Parser:
         head = stream.read(HEAD_BYTES)
         stream.seek(0)
+        if self.by_mapping:
+            return self.by_mapping
         if self.format_name:
             return self.registry.parser(self.format_name)
         return self.registry.sniff(head)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from rediver_agent.cli.console import console_for
 from rediver_agent.cli.options import config_option
+from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.handlers.plugin_options import collector_problem
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import Registry, build_registry
@@ -24,11 +25,11 @@ from rediver_agent.settings_file import load
 def command(as_json: bool, config_file: Path | None) -> None:
     """Show what is installed, what is usable, and why not."""
     settings = load(config_file)
-    registry = build_registry(load_plugins())
+    registry = with_parsers(build_registry(load_plugins()), settings.parsers)
     rows = [
         *_scanners(registry, settings),
         *_collectors(registry, settings),
-        *_parsers(registry),
+        *_parsers(registry, settings),
         *_broken(registry),
     ]
     if as_json:
@@ -72,8 +73,15 @@ def _collectors(registry: Registry, settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
-def _parsers(registry: Registry) -> list[dict[str, Any]]:
-    return [_row("parser", name, registry) for name in sorted(registry.parsers)]
+def _parsers(registry: Registry, settings: Settings) -> list[dict[str, Any]]:
+    """Those that are installed, and those that the configuration makes of them."""
+    return [
+        *(_row("parser", name, registry) for name in sorted(registry.parsers)),
+        *(
+            {**_row("parser", section.format, registry), "name": section.name}
+            for section in settings.parsers
+        ),
+    ]
 
 
 def _broken(registry: Registry) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import click
 from rediver_agent.agent import Agent
 from rediver_agent.cli.options import config_option
 from rediver_agent.configuration import Configuration
+from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.credentials import Secrets
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.log import set_level, set_up_logging
@@ -38,7 +39,8 @@ def command(config_file: Path | None) -> None:
         log_format=overlay.settings.agent.log_format,
     )
     configuration.on_change(lambda changed: set_level(verbose=changed.agent.verbose))
-    agent = Agent(overlay, configuration, build_registry(load_plugins()), secrets)
+    registry = with_parsers(build_registry(load_plugins()), overlay.settings.parsers)
+    agent = Agent(overlay, configuration, registry, secrets)
     ending = anyio.run(agent.run)
     if ending is Ending.RESTART:
         start_anew()

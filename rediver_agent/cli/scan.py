@@ -13,6 +13,7 @@ from rediver_agent.cli.local_scan import chosen_scanners, plan, run_scans
 from rediver_agent.cli.options import baseline_option, config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.cli.progress import scan_display
+from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.durations import parse_duration
 from rediver_agent.log import set_up_logging
 from rediver_agent.plugin_manager import load_plugins
@@ -52,7 +53,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
     _check(target)
     baseline = read_baseline(baseline_file) if baseline_file else None
-    registry = build_registry(load_plugins())
+    registry = with_parsers(build_registry(load_plugins()), settings.parsers)
     names = chosen_scanners(settings, registry, scanners)
     scans = plan(target.absolute(), names, _seconds(timeout))
     with kept_spool(settings) if push else passing_spool() as spool:

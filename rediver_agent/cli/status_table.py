@@ -126,6 +126,8 @@ def _lines(standing: "Standing", now: datetime) -> Iterator[Line]:
         for name, key in (("next scan", "next_scan_at"), ("next collection", "next_collect_at")):
             if facts.get(key):
                 yield name, Text(_until(facts[key], now))
+        for listener in facts.get("listening") or ():
+            yield printable(str(listener.get("name"))), _listener(listener)
         if version := facts.get("settings_version"):
             yield "settings", Text(f"changed by the server, version {version}")
     yield "spool", _spool(facts, now)
@@ -152,6 +154,13 @@ def _server(facts: dict[str, Any], now: datetime) -> Text:
     if poll.get("next_at"):
         text.append(f"; asked again {_until(poll['next_at'], now)}")
     return text
+
+
+def _listener(listener: dict[str, Any]) -> Text:
+    if problem := listener.get("problem"):
+        return Text(printable(f"does not listen: {problem}"), style=BAD)
+    message = listener.get("message") or "listens"
+    return Text(printable(f"{message}; {listener.get('kept')} kept"), style=GOOD)
 
 
 def _socket(facts: dict[str, Any]) -> Text:

@@ -125,6 +125,11 @@ class CollectHandler:
                 f"the collector {name!r} is installed, and not enabled in this agent's collectors; "
                 "its operator can list it there"
             )
+        if not collector.fetches:
+            raise InvalidPayload(
+                f"the collector {name!r} fetches nothing: it is pushed to, and listens while "
+                "`rediver-agent run` runs; a collect command is for one that fetches"
+            )
         return collector
 
 

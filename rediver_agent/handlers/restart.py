@@ -32,7 +32,7 @@ class RestartHandler:
     """
 
     spool: Spool
-    check: Callable[[], None]
+    check: Callable[[], object]
     request: Callable[[timedelta], None]
 
     async def handle(self, job: Job) -> Outcome:

@@ -128,7 +128,11 @@ class LocalSchedule:
                 else [section.name for section in listed if section.enabled]
             ) or names
         scans = [LocalWork("scan", name, target) for target in settings.targets for name in names]
-        collections = [LocalWork("collect", name, "") for name in settings.enabled_collectors()]
+        collections = [
+            LocalWork("collect", name, "")
+            for name in settings.enabled_collectors()
+            if self.registry.may_fetch(name)
+        ]
         return list(dict.fromkeys([*scans, *collections]))
 
     async def _room_on_disk(self) -> bool:

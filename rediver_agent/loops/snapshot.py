@@ -13,7 +13,7 @@ from rediver_agent.contract.commands import CollectCommand, ScanCommand
 from rediver_agent.errors import SpoolError
 from rediver_agent.executor import Executor, Job
 from rediver_agent.state_dir import free_bytes
-from rediver_agent.status import Calls, Status
+from rediver_agent.status import Calls, Listening, Status
 
 Facts = dict[str, JsonValue]
 
@@ -48,6 +48,7 @@ class Snapshot:
             "socket": self.mask(status.socket),
             "next_scan_at": _time(status.next_scan_at),
             "next_collect_at": _time(status.next_collect_at),
+            "listening": [self._listener(*each) for each in sorted(status.listening.items())],
             "settings_version": status.overlay_version,
             "moved_aside": list(status.moved_aside),
             "finished": executor.finished,
@@ -82,6 +83,14 @@ class Snapshot:
             "percent": job.percent,
             "message": self.mask(job.message),
             "started_at": _time(job.started_at),
+        }
+
+    def _listener(self, name: str, listening: Listening) -> JsonValue:
+        return {
+            "name": name,
+            "message": self.mask(listening.message),
+            "problem": self.mask(listening.problem) if listening.problem else None,
+            "kept": listening.kept,
         }
 
     def _calls(self, calls: Calls) -> JsonValue:

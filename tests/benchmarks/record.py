@@ -13,6 +13,8 @@ class Size:
     start_rounds: int = 15
     sarif_rounds: int = 3
     sarif_sizes: tuple[float, float] = (10, 100)
+    parser_rounds: int = 3
+    parser_sizes: tuple[float, ...] = (10, 100)
     queue_rounds: int = 3
     jobs: int = 100
     plain_jobs: int = 1_000
@@ -30,7 +32,8 @@ class Size:
 
 
 QUICK: Final = Size(
-    start_rounds=2, sarif_rounds=1, sarif_sizes=(1, 3), queue_rounds=1, jobs=20, plain_jobs=200,
+    start_rounds=2, sarif_rounds=1, sarif_sizes=(1, 3), parser_rounds=1, parser_sizes=(1, 3),
+    queue_rounds=1, jobs=20, plain_jobs=200,
     serial_seconds=1, probes=4,
     http_rounds=1, http_seconds=1, socket_rounds=1, sockets=200, socket_idle_seconds=1,
     backlog_sources=50, polls=50, findings=2_000, anatomy_times=8,

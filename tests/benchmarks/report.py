@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from figures import Goal, Results, cell, table
+from parser_pages import parser_goals, parser_section
 from server_pages import server_goals, server_sections
 
 OURS: Final = "rediver-sarif"
@@ -126,12 +127,16 @@ def page(results: Results) -> str:
         "## Which goals are met?\n",
         table(
             ("goal", "measured", ""),
-            *(goal.row() for goal in (*server_goals(results), *agent_goals(results))),
+            *(
+                goal.row()
+                for goal in (*server_goals(results), *agent_goals(results), *parser_goals(results))
+            ),
         ),
         START_UP.format(**facts["size"]),
         start_up(results),
         SARIF.format(**facts["size"]),
         sarif(results),
+        *parser_section(results),
         *server_sections(results),
         *(("## What was not measured?\n", "\n".join([*missing, ""])) if missing else ()),
         AGAIN,

@@ -1,6 +1,6 @@
 """`make bench`: ours beside its peers, in turn, in one run. Writes what was measured as JSON.
 
-    python tests/benchmarks/run.py RESULTS.json [--quick] [--only GROUP,…]
+    python tests/benchmarks/run.py RESULTS.json [--quick] [--gigabyte] [--only GROUP,…]
 
 Peers and instruments are the shared bench's (../shared/bench), through adapters of ours; where it
 is absent our own instruments (alone.py) measure ours. What cannot be measured is named; nothing
@@ -22,7 +22,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import import_module
@@ -35,6 +35,7 @@ import alone
 import calls
 import round_trips
 import sockets
+from parsers import parsers
 from plain_queue import Batches, OneByOne, on
 from programs import BIN, ROOT, SHARED, said
 from record import QUICK, Run, Size
@@ -160,6 +161,7 @@ def parts(bench: Run, stack: ExitStack) -> dict[str, Callable[[], None]]:
     return {
         "start-up": partial(start_up, bench, tools.run),
         "sarif": partial(sarif, bench, tools.write, tools.PARSER_PROGRAM),
+        "parsers": partial(parsers, bench, SCRATCH, installed("orjson")),
         "queues": partial(round_trips.queues, bench, ours, peers),
         "claims": partial(calls.claims_and_creates, bench, databases),
         "backlog": partial(calls.backlogs, bench, databases),
@@ -175,8 +177,12 @@ def main() -> None:
     arguments.add_argument("results", type=Path)
     arguments.add_argument("--quick", action="store_true", help="tiny sizes: to try the bench")
     arguments.add_argument("--only", default="", help="parts, by comma")
+    arguments.add_argument("--gigabyte", action="store_true", help="reports of 1 GB, too")
     asked = arguments.parse_args()
-    bench = Run(QUICK if asked.quick else Size(), frozenset({PARSER}))
+    size = QUICK if asked.quick else Size()
+    if asked.gigabyte:
+        size = replace(size, parser_sizes=(*size.parser_sizes, 1000))
+    bench = Run(size, frozenset({PARSER}))
     prepare()
     facts = surroundings()
     with ExitStack() as stack:

@@ -152,11 +152,20 @@ def test_a_value_of_too_many_parts_is_refused_before_it_is_built():
     assert seen(text, built=["b"]) == []
 
 
-@pytest.mark.parametrize("text", ['{"KEY": 1}', '{"a": {"KEY": 1}}', '{"b": {"KEY": 1}}'])
-def test_a_long_key_is_refused(text):
+def test_a_long_key_on_the_way_is_refused():
+    assert seen(b'{"%b": 1}' % (b"k" * 1000), seen=[""]) == [("", dict)]
     with pytest.raises(ReportUnreadable, match="a key"):
-        seen(text.replace("KEY", "k" * 1001).encode(), built=["b"], seen=["", "a"])
-    assert seen(text.replace("KEY", "k" * 1000).encode(), seen=[""]) == [("", dict)]
+        seen(b'{"%b": 1, "a": {}}' % (b"k" * 1001), built=["a"], seen=[""])
+
+
+@pytest.mark.parametrize("text", ['{"KEY": 1}', '{"a": {"KEY": 1}}', '{"b": [{"KEY": 1}]}'])
+def test_a_long_key_never_comes_to_ijson(text):
+    doubted = text.replace("KEY", "k" * 1001)[:-1] + ', "c": 1e999}'
+
+    with pytest.raises(ReportUnreadable, match="a key"):
+        seen(doubted.encode(), built=["b", "c"], seen=["", "a"])
+    with pytest.raises(ReportUnreadable, match="a key"):
+        read(doubted.encode(), "c")
 
 
 def test_the_top_level_is_known_from_the_head():

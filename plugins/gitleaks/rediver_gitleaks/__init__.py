@@ -7,36 +7,28 @@ The scanned repository has no say in its own scan, unless the options allow it.
 from collections.abc import Iterator
 
 from anyio.to_thread import run_sync
-from pydantic import BaseModel
+from pydantic import JsonValue
 
 from rediver_agent import (
-    Glob,
     Parser,
     ScanContext,
     Scanner,
     ScanReport,
-    SeverityWord,
     ToolInfo,
     hookimpl,
 )
+from rediver_gitleaks._baseline import known_leaks, marked
+from rediver_gitleaks._config import extending, write_config
+from rediver_gitleaks._options import Options
 from rediver_gitleaks._parse import GitleaksParser
-from rediver_gitleaks._report import complaints, require_leaks
+from rediver_gitleaks._report import complaints, looked_at, require_leaks, rules_hash
 from rediver_gitleaks._target import (
+    Target,
     folder,
     history,
     trusted_folder,
     trusted_history,
-    write_config,
 )
-
-
-class Options(BaseModel, extra="forbid"):
-    """What a gitleaks scan can be asked for."""
-
-    exclude: list[Glob] = []
-    severity_threshold: SeverityWord | None = None
-    history: bool = False
-    honour_repository_config: bool = False
 
 
 class Gitleaks(Scanner[Options]):
@@ -57,25 +49,36 @@ class Gitleaks(Scanner[Options]):
 
     async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:
         version = await self.probe(ctx)
-        if options.honour_repository_config:
-            target = await (trusted_history(ctx) if options.history else trusted_folder(ctx))
-        else:
-            target = await (history(ctx) if options.history else folder(ctx))
+        known = await run_sync(known_leaks, options.baseline) if options.baseline else None
+        target = await _target(ctx, options)
+        base = extending(options.config) if options.config else target.base
         config, report = ctx.work_dir / "config.toml", ctx.work_dir / "report.json"
-        write_config(config, target, options.exclude)
+        write_config(config, base, target.root, options.exclude)
         done = await ctx.run(
             *("gitleaks", *target.arguments, f"--config={config}"),
             *(f"--report-path={report}", "--report-format=json", "--redact"),
             # 42 for leaks, since 1, the default, is also said for every failure
-            *("--exit-code=42", "--log-level=warn", "--no-banner"),
+            *("--exit-code=42", "--log-level=info", "--no-banner"),
+            *options.flags(),
             ok={0, 1, 42},
         )
         if done.exit_code == 1:
             await run_sync(require_leaks, report, done)
-        found = ctx.parse(report, "gitleaks").with_tool(ToolInfo("gitleaks", version))
+        ctx.parse(report, "gitleaks")
+        if known is not None:
+            report = await run_sync(marked, report, known)
+        looked: dict[str, JsonValue] = {"rules_hash": rules_hash(options), **looked_at(done)}
+        found = ctx.parse(report, "gitleaks").with_tool(ToolInfo("gitleaks", version, looked))
         for notice in (*target.notices, *complaints(done)):
             found = found.with_notice(notice)
         return found
+
+
+async def _target(ctx: ScanContext, options: Options) -> Target:
+    if options.history:
+        choose = trusted_history if options.honour_repository_config else history
+        return await choose(ctx, options.branch, options.since)
+    return await (trusted_folder(ctx) if options.honour_repository_config else folder(ctx))
 
 
 @hookimpl

@@ -1,16 +1,27 @@
-"""What a run of gitleaks says beside its report: gitleaks ends with 0 although git failed."""
+"""What a run of gitleaks says beside its report: gitleaks ends with 0 although git failed.
 
+Its log also says how much it looked at: nothing at all is no clean scan.
+"""
+
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from pydantic import JsonValue
+
 from rediver_agent import Completed, Notice, ToolError, items
+from rediver_gitleaks._options import Options
 from rediver_gitleaks._target import LINK
 
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LINE: Final = re.compile(r"\S+ (ERR|FTL|WRN) (.+)")
 _OURS: Final = re.compile(rf"/\S*/{LINK}/")
+_COMMITS: Final = re.compile(r"\S+ INF (\d+) commits scanned")
+_BYTES: Final = re.compile(r"\S+ INF scanned ~(\d+) bytes")
+_TOO_LARGE: Final = "skipping file: too large"
+_TOLD: Final = 20  # complaints that are told one by one
 
 
 def require_leaks(report: Path, done: Completed) -> None:
@@ -19,20 +30,48 @@ def require_leaks(report: Path, done: Completed) -> None:
         with report.open("rb") as stream:
             if next(items(stream, "item"), None) is not None:
                 return
-    reason = " / ".join(_lines(done)[-3:])
+    reason = " / ".join(line for line in _lines(done)[-3:])
     raise ToolError(
         f"gitleaks failed: {reason}", exit_code=done.exit_code, stderr_tail=done.stderr_tail
     )
+
+
+def rules_hash(options: Options) -> str:
+    """Names the rule set: a configuration by its content, gitleaks' own and a repository's not."""
+    own = b"the repository's" if options.honour_repository_config else b"gitleaks'"
+    rules = Path(options.config).read_bytes() if options.config else own
+    return hashlib.sha256(rules).hexdigest()[:32]
+
+
+def looked_at(done: Completed) -> dict[str, JsonValue]:
+    """How many bytes and commits gitleaks says that it scanned."""
+    found: dict[str, JsonValue] = {}
+    for line in _lines(done):
+        for key, pattern in (("commits_scanned", _COMMITS), ("bytes_scanned", _BYTES)):
+            if said := pattern.match(line):
+                found[key] = int(said[1])
+    return found
 
 
 def complaints(done: Completed) -> Iterator[Notice]:
     """A notice for whatever was not looked at."""
     if done.exit_code == 1:
         yield Notice("error", "gitleaks stopped early; the leaks that it had found are kept")
-    for line in _lines(done):
-        told = _LINE.match(line)
-        if told and not told[2].startswith("leaks found"):
-            yield Notice("warning" if told[1] == "WRN" else "error", f"gitleaks: {told[2]}")
+    told = [found for line in _lines(done) if (found := _LINE.match(line))]
+    large = [said for said in told if said[2].startswith(_TOO_LARGE)]
+    others = [said for said in told if said not in large and not said[2].startswith("leaks found")]
+    for said in others[:_TOLD]:
+        yield Notice("warning" if said[1] == "WRN" else "error", f"gitleaks: {said[2]}"[:2000])
+    if len(others) > _TOLD:
+        level = "error" if any(said[1] != "WRN" for said in others[_TOLD:]) else "warning"
+        yield Notice(level, f"gitleaks told {len(others) - _TOLD} more problems")
+    if large:
+        said = f"{len(large)} or more files were left out, as max_target_megabytes asks for"
+        yield Notice("info", said)
+    scanned = looked_at(done)
+    if 0 in (scanned.get("commits_scanned"), scanned.get("bytes_scanned")) and not others:
+        what = "commit" if scanned.get("commits_scanned") == 0 else "file with anything in it"
+        yield Notice("warning", f"gitleaks scanned no {what}: nothing was looked at")
 
 
 def _lines(done: Completed) -> list[str]:

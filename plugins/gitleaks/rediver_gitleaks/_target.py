@@ -5,25 +5,25 @@ So a folder is scanned by a name that nobody can guess, which makes the entries 
 and a repository's history by way of its git directory, where no such file is.
 """
 
-import json
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from secrets import token_hex
 from typing import Final
 
 from rediver_agent import Notice, ScanContext, ToolError
 
+DEFAULT: Final = "useDefault = true"
 LINK: Final = "rediver-target-[0-9a-f]{32}"
 
+_NAME: Final = "rediver-target-"
 _HERE: Final = Path("/proc/self/cwd")  # where a process runs: for gitleaks, the target
 _OURS: Final = re.compile(rf".*?/{LINK}/")
-_TOKENS: Final = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 # What gitleaks gives to `git log` itself, and that git shall run no program that the repository's
 # configuration names for showing changes or signatures.
 _LOG: Final = (
-    "--log-opts=--full-history --all --diff-filter=tuxdb "
+    "--log-opts=--full-history {} --diff-filter=tuxdb "
     "--no-ext-diff --no-textconv --no-show-signature"
 )
 
@@ -34,7 +34,7 @@ class Target:
 
     arguments: tuple[str, ...]
     root: str = "^"
-    base: str = "useDefault = true"
+    base: str = DEFAULT
     notices: tuple[Notice, ...] = ()
 
 
@@ -55,30 +55,23 @@ async def folder(ctx: ScanContext) -> Target:
     return Target(("dir", f"{link}/.", *_deaf(ctx)), root=f"/{link.name}/")
 
 
-async def trusted_history(ctx: ScanContext) -> Target:
-    """All commits, with all that the checkout says about its own scan."""
+async def trusted_history(ctx: ScanContext, branch: str | None, since: date | None) -> Target:
+    """The commits, with all that the checkout says about its own scan."""
     _, notices = await _repository(ctx)
-    return Target(("git", ".", _LOG), base=await _own_base(ctx), notices=notices)
+    log = await _log(ctx, branch, since)
+    return Target(("git", ".", log), base=await _own_base(ctx), notices=notices)
 
 
-async def history(ctx: ScanContext) -> Target:
-    """All commits, whatever the checkout says. `ToolError` where there is no repository."""
+async def history(ctx: ScanContext, branch: str | None, since: date | None) -> Target:
+    """The commits, whatever the checkout says. `ToolError` where there is no repository."""
     git_directory, notices = await _repository(ctx)
-    return Target(("git", git_directory, _LOG, *_deaf(ctx)), notices=notices)
+    log = await _log(ctx, branch, since)
+    return Target(("git", git_directory, log, *_deaf(ctx)), notices=notices)
 
 
 def below_target(file: str) -> str:
     """A file of a report, without the unguessable name before it."""
-    return _OURS.sub("", file, count=1)
-
-
-def write_config(path: Path, target: Target, exclude: Sequence[str]) -> None:
-    """Write gitleaks' configuration: the target's base, less the globs to leave out."""
-    text = f"[extend]\n{target.base}\n"
-    if exclude:
-        paths = [f"{target.root}(?:.*/)?{_regex(glob)}(?:/|$)" for glob in exclude]
-        text += f"[[allowlists]]\npaths = {json.dumps(paths)}\n"
-    path.write_text(text)
+    return _OURS.sub("", file, count=1) if _NAME in file else file
 
 
 def _deaf(ctx: ScanContext) -> tuple[str, str]:
@@ -105,6 +98,14 @@ async def _repository(ctx: ScanContext) -> tuple[str, tuple[Notice, ...]]:
     return git_directory, (Notice("warning", cut),)
 
 
-def _regex(glob: str) -> str:
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    return "".join(_TOKENS.get(part, re.escape(part)) for part in parts)
+async def _log(ctx: ScanContext, branch: str | None, since: date | None) -> str:
+    """What git shall show. `ToolError` for a branch that is not there: gitleaks would end well."""
+    which = "--all"
+    if branch is not None:
+        asked = ("--verify", "--quiet", "--end-of-options", f"{branch}^{{commit}}")
+        done = await ctx.run("git", "rev-parse", *asked, ok={0, 1, 128})
+        commit = done.stdout.read_text(errors="replace").strip()
+        if done.exit_code or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+            raise ToolError(f"{ctx.target} has no branch or tag {branch!r}; fetch it first")
+        which = commit
+    return _LOG.format(f"{which} --since={since.isoformat()}T00:00:00Z" if since else which)

@@ -2,12 +2,14 @@
 
 import json
 import re
+from datetime import date
 from pathlib import Path
 
+import anyio
 import pytest
 from pydantic import ValidationError
 
-from rediver_agent import MASK, Notice, ReportUnreadable, ToolError, ToolInfo
+from rediver_agent import MASK, Notice, ReportUnreadable, ToolError
 from rediver_agent.contract import Finding
 from rediver_agent.testing import (
     FakeScanContext,
@@ -20,6 +22,7 @@ from rediver_agent.testing import (
 )
 from rediver_gitleaks import Gitleaks, Options
 from rediver_gitleaks._parse import GitleaksParser
+from rediver_gitleaks._target import _log
 
 APP = (Path(__file__).parent / "data" / "app.json").read_bytes()
 VERSION = {"gitleaks version": Played(stdout="8.30.1\n")}
@@ -56,7 +59,7 @@ def only(report: object) -> Finding:
 def tail(work: Path) -> list[str]:
     return [
         *(f"--config={work}/config.toml", f"--report-path={work}/report.json"),
-        *("--report-format=json", "--redact", "--exit-code=42", "--log-level=warn"),
+        *("--report-format=json", "--redact", "--exit-code=42", "--log-level=info"),
         "--no-banner",
     ]
 
@@ -138,7 +141,8 @@ def test_a_recorded_run_becomes_these_findings(tmp_path):
 
     found = parse(GitleaksParser(), report.path.read_bytes())
 
-    assert report.tool == ToolInfo("gitleaks", "8.30.1")
+    assert report.tool is not None
+    assert (report.tool.name, report.tool.version) == ("gitleaks", "8.30.1")
     assert sorted(
         (f.rule_id, f.location.path, f.location.start_line, f.location.start_column, f.severity)
         for f in found
@@ -166,7 +170,96 @@ def test_a_recorded_run_becomes_these_findings(tmp_path):
         },
         "vulnerability": {"cwe_ids": ["CWE-798"]},
         "secret": {"secret_type": "generic-api-key", "masked_value": "***"},
+        "properties": {"entropy": 4.67},
     }
+
+
+def test_options_become_flags_of_their_own(tmp_path):
+    ctx = FakeScanContext(tmp_path, FOLDER)
+
+    scan(
+        Gitleaks(),
+        ctx,
+        rules=["github-pat", "private-key"],
+        max_target_megabytes=5,
+        max_decode_depth=0,
+        max_archive_depth=2,
+    )
+
+    assert ctx.ran[-1][-5:] == [
+        *("--enable-rule=github-pat", "--enable-rule=private-key"),
+        *("--max-target-megabytes=5", "--max-decode-depth=0", "--max-archive-depth=2"),
+    ]
+
+
+def test_of_a_history_a_branch_and_a_day_can_be_chosen(tmp_path):
+    head = "9326f35380636bcbe61e94b0584d1618c4b5c2c2"
+    ctx = FakeScanContext(tmp_path, {**HISTORY, "git": Played(stdout=f"{head}\n")})
+    with pytest.raises(ToolError, match="no branch"):
+        scan(Gitleaks(), FakeScanContext(tmp_path, HISTORY), history=True, branch="gone")
+
+    log = anyio.run(_log, ctx, "release/1.0", date(2026, 1, 31))
+
+    assert log == LOG.replace("--all", f"{head} --since=2026-01-31T00:00:00Z")
+    assert ctx.ran[-1][-3:] == ["--quiet", "--end-of-options", "release/1.0^{commit}"]
+
+
+def test_a_configuration_of_the_host_takes_the_place_of_gitleaks_own(tmp_path):
+    ours = tmp_path / "ours.toml"
+    ours.write_text('[[rules]]\nid = "x"\nregex = "x"\n')
+    ctx = FakeScanContext(tmp_path, FOLDER)
+
+    before = scan(Gitleaks(), ctx, config=str(ours), exclude=["vendor"]).tool
+    ours.write_text('[[rules]]\nid = "y"\nregex = "x"\n')
+    after = scan(Gitleaks(), FakeScanContext(tmp_path / "2", FOLDER), config=str(ours)).tool
+
+    written = (ctx.work_dir / "config.toml").read_text()
+    assert written.startswith(f'[extend]\npath = "{ours}"\n[[allowlists]]\n')
+    assert before is not None
+    assert after is not None
+    assert before.properties["rules_hash"] != after.properties["rules_hash"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "has no rules"),
+        ("rules = []", "has no rules"),
+        ("[extend]\nuseDefault = false", "has no rules"),
+        ('[extend]\npath = "more.toml"', "take from the scanned folder"),
+        ("[[rules", "is no TOML"),
+    ],
+)
+def test_a_configuration_that_would_find_nothing_is_refused(text, sentence, tmp_path):
+    ours = tmp_path / "ours.toml"
+    ours.write_text(text)
+
+    with pytest.raises(ValidationError, match=sentence):
+        Options.model_validate({"config": str(ours)})
+
+
+def test_what_the_baseline_has_is_kept_and_suppressed(tmp_path):
+    leaks = json.loads(APP)
+    known, moved = {**leaks[0], "Secret": "in the clear"}, {**leaks[1], "StartLine": 77}
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(json.dumps([known, moved]))
+
+    report = scan(Gitleaks(), FakeScanContext(tmp_path, FOLDER), baseline=str(baseline))
+
+    found = [e for e in parse(GitleaksParser(), report.path.read_bytes()) if isinstance(e, Finding)]
+    assert len(found) == len(leaks)
+    assert [f.rule_id for f in found if f.suppression] == [leaks[0]["RuleID"]]
+
+
+@pytest.mark.parametrize("text", ["", "{}", "null", "[7]", '[{"a": 1}]', '[{"RuleID": "x"'])
+def test_a_baseline_that_is_no_report_is_an_error_and_not_an_empty_one(text, tmp_path):
+    baseline = tmp_path / "baseline.json"
+    baseline.write_text(text)
+    ctx = FakeScanContext(tmp_path, FOLDER)
+
+    with pytest.raises(ToolError, match=r"baseline\.json cannot be used"):
+        scan(Gitleaks(), ctx, baseline=str(baseline))
+    assert ctx.ran == [["gitleaks", "version"]]
 
 
 def test_a_clean_run_is_an_empty_list_and_exit_code_0(tmp_path):
@@ -226,6 +319,44 @@ def test_a_history_that_is_not_there_is_an_error(repository, sentence, tmp_path)
         scan(Gitleaks(), FakeScanContext(tmp_path, {**HISTORY, "git": repository}), history=True)
 
 
+@pytest.mark.parametrize(
+    ("said", "level", "words"),
+    [
+        ("0 commits scanned.", "warning", "scanned no commit"),
+        ("scanned ~0 bytes (0) in 10ms", "warning", "nothing was looked at"),
+        ("scanned ~71 bytes (71 bytes) in 10ms", None, ""),
+    ],
+)
+def test_a_scan_of_nothing_is_no_clean_one(said, level, words, tmp_path):
+    stderr = f"2:13PM \x1b[32mINF\x1b[0m {said}\n2:13PM INF no leaks found"
+    played = {**VERSION, "gitleaks dir": Played(0, stderr=stderr, files={"report.json": "[]"})}
+
+    report = scan(Gitleaks(), FakeScanContext(tmp_path, played))
+
+    assert [notice.level for notice in report.notices] == ([level] if level else [])
+    assert all(words in notice.message for notice in report.notices)
+
+
+def test_files_that_are_larger_than_was_asked_for_are_counted(tmp_path):
+    line = "2:13PM WRN skipping file: too large max_size=1MB, size=3MB path=big.bin\n"
+    played = {**VERSION, "gitleaks dir": Played(0, stderr=line * 3, files={"report.json": "[]"})}
+
+    report = scan(Gitleaks(), FakeScanContext(tmp_path, played), max_target_megabytes=1)
+
+    assert [notice.level for notice in report.notices] == ["info"]
+    assert report.notices[0].message.startswith("3 ")
+
+
+def test_a_thousand_complaints_are_told_by_their_number(tmp_path):
+    stderr = "2:13PM WRN skipping file: permission denied path=x\n" * 1000 + "2:13PM ERR last"
+    played = {**VERSION, "gitleaks dir": Played(0, stderr=stderr, files={"report.json": "[]"})}
+
+    report = scan(Gitleaks(), FakeScanContext(tmp_path, played))
+
+    assert len(report.notices) == 21
+    assert report.notices[-1] == Notice("error", "gitleaks told 981 more problems")
+
+
 def test_a_shallow_clone_is_not_a_whole_history(tmp_path):
     shallow = {**HISTORY, "git": Played(stdout=".git\ntrue\n\n")}
 
@@ -272,6 +403,17 @@ def test_columns_are_put_right_where_gitleaks_counts_one_too_many(lines, given, 
     assert (location.start_column, location.end_column) == meant
 
 
+def test_a_leak_has_its_link_and_tags_and_nothing_of_the_secret_in_them():
+    link = "https://github.com/o/r/blob/abc/hunter2.env#L2"
+
+    found = only([leak(Link=link, Tags=["key", "is hunter2", 7], Description="Is hunter2 here?")])
+
+    assert found.references == ["https://github.com/o/r/blob/abc/***.env#L2"]
+    assert found.tags == ["key", "is ***"]
+    assert found.title == "Is *** here?"
+    assert only([leak(Link="https://user:hunter3@github.com/o/r")]).references == []
+
+
 def test_a_leak_of_the_history_names_its_commit_and_no_person():
     found = only([leak(Commit="abc", Date="2024-01-01T00:00:00Z", Author="A", Email="a@b.test")])
 
@@ -299,7 +441,33 @@ def test_an_odd_entry_is_told_without_quoting_it_and_costs_no_other():
     assert "hunter2" not in repr(events)
 
 
-@pytest.mark.parametrize("options", [{"rules": ["x"]}, {"history": "often"}, {"exclude": ["*"]}])
+def test_many_odd_entries_are_told_by_their_number():
+    events = parse(GitleaksParser(), json.dumps([7] * 1000 + [leak()]).encode())
+
+    assert [type(event) for event in events] == [*[Notice] * 20, Finding, Notice]
+    assert events[-1] == Notice("error", "980 more leaks could not be read")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"rules": ["--config=/x"]},
+        {"rule": ["x"]},
+        {"history": "often"},
+        {"exclude": ["*"]},
+        {"history": True, "branch": "--output=/tmp/x"},
+        {"history": True, "branch": "a b"},
+        {"history": True, "since": "last week"},
+        {"branch": "main"},
+        {"since": "2026-01-01"},
+        {"baseline": "/no/such/file"},
+        {"config": "/no/such/file"},
+        {"max_target_megabytes": 0},
+        {"max_decode_depth": 1000},
+        {"max_archive_depth": -1},
+        {"log_opts": "--all"},
+    ],
+)
 def test_options_that_mean_nothing_are_refused(options):
     with pytest.raises(ValidationError):
         Options.model_validate(options)

@@ -4,6 +4,8 @@ import base64
 import json
 import re
 import shutil
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -118,8 +120,7 @@ def test_a_repositorys_own_configuration_counts_when_the_options_say_so(history,
     assert places(run(honour_repository_config=True, history=history)) == set()
 
 
-@pytest.mark.parametrize("own", [False, True])
-@pytest.mark.parametrize("history", [False, True])
+@pytest.mark.parametrize(("history", "own"), [(False, False), (True, True)])
 def test_what_is_excluded_is_not_scanned(history, own, run, target):
     write(target / "lib" / "keys" / "c.env", f"TOKEN={GITHUB}\n")
     commit(target)
@@ -164,13 +165,74 @@ def test_a_folder_of_a_repository_has_no_history_of_its_own(tmp_path, target):
         scan(scanner, context, history=True)
 
 
-def test_an_empty_target_is_clean(run, target):
+def test_an_empty_target_is_no_clean_scan(run, target):
     shutil.rmtree(target)
     target.mkdir()
 
     report = run()
 
-    assert (findings(report), report.notices) == ([], ())
+    assert findings(report) == []
+    assert [notice.level for notice in report.notices] == ["warning"]
+
+
+def test_a_configuration_of_the_host_and_its_rules_find_what_they_name(run, target, tmp_path):
+    base = tmp_path / "base.toml"
+    base.write_text("[extend]\nuseDefault = true\n")
+    ours = tmp_path / "ours.toml"
+    ours.write_text(f'[extend]\npath = "{base}"\n[[rules]]\nid = "ours"\nregex = "A=[0-9]"\n')
+    write(target / "vendor" / "c.env", "A=2\n")
+
+    report = run(config=str(ours), rules=["ours", "github-pat"], exclude=["vendor"])
+
+    assert places(report) == {("ours", "a.env", 1), ("github-pat", "keys/b.env", 1)}
+    with pytest.raises(ToolError, match="nosuch not found"):
+        run(rules=["nosuch"])
+
+
+def test_a_baseline_marks_what_an_earlier_scan_of_the_same_folder_found(run, target, tmp_path):
+    arguments = ["gitleaks", "dir", ".", "--no-banner", "--exit-code=0", "--report-format=json"]
+    baseline = tmp_path / "baseline.json"
+    anyio.run(partial(anyio.run_process, cwd=target), [*arguments, f"--report-path={baseline}"])
+    write(target / "new.env", f"TOKEN={GITHUB}\n")
+
+    report = run(baseline=str(baseline))
+
+    assert AWS in baseline.read_text()
+    assert places(report) == {*BOTH, ("github-pat", "new.env", 1)}
+    assert [f.location.path for f in findings(report) if not f.suppression and f.location] == [
+        "new.env"
+    ]
+
+
+def test_archives_are_opened_and_large_files_left_out_when_that_is_asked_for(run, target):
+    with zipfile.ZipFile(target / "keys.zip", "w") as archive:
+        archive.writestr("in/c.env", f"TOKEN={GITHUB}\n")
+    write(target / "large.txt", "x" * 2_000_000 + f"\nTOKEN={GITHUB}\n")
+
+    report = run(max_archive_depth=1, max_target_megabytes=1, max_decode_depth=2)
+
+    assert places(report) == {*BOTH, ("github-pat", "keys.zip!in/c.env", 1)}
+    assert [notice.level for notice in report.notices] == ["info"]
+    assert report.tool is not None
+    assert report.tool.properties["bytes_scanned"]
+
+
+def test_of_a_history_only_a_branch_or_what_is_new_is_scanned(run, target):
+    commit(target)
+    git(target, "branch", "old")
+    write(target / "c.env", f"TOKEN={GITHUB}\n")
+    git(target, "add", "-A")
+    git(target, "commit", "-qm", "two")
+
+    old = run(history=True, branch="old", since="2001-01-01")
+    none = run(history=True, since="2999-01-01")
+
+    assert places(old) == BOTH
+    assert old.tool is not None
+    assert old.tool.properties["commits_scanned"] == 1
+    assert [notice.level for notice in none.notices] == ["warning"]
+    with pytest.raises(ToolError, match="no branch or tag 'gone'"):
+        run(history=True, branch="gone")
 
 
 def test_the_version_is_known(tmp_path, target):

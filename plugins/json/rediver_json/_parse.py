@@ -10,9 +10,10 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from rediver_agent import MASK, Notice, ParseEvent, ReportUnreadable, ToolInfo, items
+from rediver_agent import Notice, ParseEvent, ReportUnreadable, ToolInfo, items
 from rediver_agent.contract import Asset, CoverageType, Finding, FindingType
 from rediver_agent.contract import parse as parse_model
+from rediver_json._masked import masked_finding
 from rediver_json._outline import Header, read_outline
 
 
@@ -80,22 +81,5 @@ def _finding(entry: Any, assets: Mapping[str, Asset]) -> Finding:
         changed["partial_fingerprints"] = given | finding.partial_fingerprints
     if properties != finding.properties:
         changed["properties"] = properties
-    if finding.type is FindingType.SECRET:
-        changed |= _masked(finding)
-    return finding.model_copy(update=changed)
-
-
-def _masked(finding: Finding) -> dict[str, Any]:
-    """Whatever of a secret finding is source and does not show the mark, with only the mark."""
-    changed: dict[str, Any] = {}
-    if finding.location and MASK not in (finding.location.snippet or MASK):
-        changed["location"] = finding.location.model_copy(update={"snippet": MASK})
-    if finding.secret and MASK not in (finding.secret.masked_value or MASK):
-        changed["secret"] = finding.secret.model_copy(update={"masked_value": MASK})
-    for key, places in (
-        ("related_locations", finding.related_locations),
-        ("data_flow", finding.data_flow),
-    ):
-        if any(MASK not in (place.snippet or MASK) for place in places):
-            changed[key] = [place.model_copy(update={"snippet": MASK}) for place in places]
-    return changed
+    finding = finding.model_copy(update=changed)
+    return masked_finding(finding) if finding.type is FindingType.SECRET else finding

@@ -1,16 +1,20 @@
 """The parts of a finding that need nothing but the result, its rule and the redactor of secrets."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
-from rediver_sarif._message import written
+from rediver_sarif._message import addresses, without_links, written
 from rediver_sarif._rule import Rule
 from rediver_sarif._values import MAX_TEXT, array, distinct, table, tables, text, word, words
 
 MAX_ENTRIES: Final = 50
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_NO_FINGERPRINTS: Final = frozenset({"", "requires login"})  # the second is semgrep's, logged out
+_NO_FINGERPRINT: Final = "requires login"  # semgrep's, logged out
+
+_name: Final = lru_cache(256)(word)  # of a kind of fingerprint: a report has few
 
 Object = Mapping[str, Any]
 Redact = Callable[[str], str]
@@ -18,9 +22,8 @@ Redact = Callable[[str], str]
 
 def title(rule: Rule, message: str) -> str:
     """The rule's own headline, if it is more than its id; else the message's first line."""
-    if rule.title and not (rule.id and rule.title.endswith(rule.id)):
-        return rule.title
-    return word(message.strip().partition("\n")[0]) or rule.name or rule.title
+    said = rule.headline or word(without_links(message.strip().partition("\n")[0]))
+    return said or rule.name or rule.title
 
 
 def suppression(value: object, redact: Redact | None) -> dict[str, str] | None:
@@ -44,17 +47,19 @@ def fingerprints(result: Object) -> dict[str, str]:
     """The identities that the tool gave, by their names: those that are some."""
     found: dict[str, str] = {}
     for kind in ("partialFingerprints", "fingerprints"):
-        for name, value in list(table(result.get(kind)).items())[:MAX_ENTRIES]:
-            said = word(value) or word(table(value).get("value"))
-            if said.lower() not in _NO_FINGERPRINTS:
-                found[word(name)] = said
+        if kind in result:
+            given = table(result[kind])
+            for name in islice(given, MAX_ENTRIES):
+                value = given[name]
+                said = word(value) or word(table(value).get("value"))
+                if said and said.lower() != _NO_FINGERPRINT:
+                    found[_name(name)] = said
     return found
 
 
-def fingerprint_labels(result: Object) -> tuple[str, ...]:
-    """`secret`, where the tool's fingerprint is by its name that of a secret."""
-    names = table(result.get("partialFingerprints"))
-    return ("secret",) if any("secret" in name.lower() for name in names) else ()
+def is_of_a_secret(result: Object) -> bool:
+    """Whether the tool's fingerprint is by its name that of a secret."""
+    return any("secret" in name.lower() for name in table(result.get("partialFingerprints")))
 
 
 def commit(result: Object) -> dict[str, str]:
@@ -63,12 +68,13 @@ def commit(result: Object) -> dict[str, str]:
     return {"commitSha": said} if _COMMIT.fullmatch(said) else {}
 
 
-def references(result: Object, rule: Rule) -> list[str]:
+def references(result: Object, rule: Rule, message: str) -> Sequence[str]:
     """Where to read on: the rule's page first."""
-    if "hostedViewerUri" not in result and "workItemUris" not in result:
-        return [rule.help_uri] if rule.help_uri else []
+    linked = addresses(message, MAX_ENTRIES) if "](http" in message else ()
+    if not linked and "hostedViewerUri" not in result and "workItemUris" not in result:
+        return rule.links
     uris = [word(result.get("hostedViewerUri")), *words(result.get("workItemUris"), MAX_ENTRIES)]
-    return distinct(filter(None, [rule.help_uri, *uris]), MAX_ENTRIES)
+    return distinct(filter(None, [*rule.links, *linked, *uris]), MAX_ENTRIES)
 
 
 def remediation(value: object) -> dict[str, str] | None:

@@ -1,36 +1,41 @@
-"""From a SARIF result to a finding."""
+"""From a SARIF result to a finding.
 
-import re
+Called for every result of a report: what its rule alone decides is decided once (`_rules`), and
+what a result does not have costs one look for its key.
+"""
+
 from dataclasses import dataclass
 from typing import Any, Final
 
-from rediver_agent import MASK, severity_from_sarif
-from rediver_agent.contract import Finding, FindingType, Severity
+from rediver_agent import MASK
+from rediver_agent.contract import Finding, FindingType
 from rediver_sarif import _details as details
-from rediver_sarif._location import Locations
+from rediver_sarif._about import NOTHING, Own
+from rediver_sarif._location import Locations, offsets
 from rediver_sarif._message import resolved
+from rediver_sarif._package import NO_FACTS, facts, packages_among
 from rediver_sarif._redaction import Redactor
-from rediver_sarif._rule import LEVELS, MAX_TAGS, Rule, Rules
+from rediver_sarif._rule import MAX_TAGS
+from rediver_sarif._rules import Named, Rules
 from rediver_sarif._run import Run
-from rediver_sarif._types import finding_type
 from rediver_sarif._values import (
     Object,
     array,
     bag,
-    distinct,
     index,
+    score,
     table,
     tables,
     text,
     words,
 )
-from rediver_sarif._weaknesses import cwe_ids, owasp_ids
 
 MAX_LOCATIONS: Final = 100
 MAX_STEPS: Final = 500
 _NO_PROBLEMS: Final = frozenset({"pass", "notApplicable", "informational"})
-_CVE: Final = re.compile(r"\bCVE-\d{4}-\d{4,}\b", re.IGNORECASE)
-_NO_RULE: Final = Rule()
+_KEPT: Final = frozenset({"baselineState", "rank", "occurrenceCount"})
+_NOTHING: Final[Object] = {}
+_validated: Final = Finding.__pydantic_validator__.validate_python  # without a frame for each
 
 Fields = dict[str, Any]
 
@@ -40,11 +45,10 @@ class _Case:
     """One result, and what was found out about it."""
 
     result: Object
+    kind: str
+    named: Named
     properties: Object
     locations: list[Object]
-    kind: str
-    rule_id: str
-    rule: Rule
     redactor: Redactor | None = None  # for a secret: nothing of it may leave
 
 
@@ -64,95 +68,94 @@ class Findings:
 
         Raises `pydantic.ValidationError` for what the contract does not take.
         """
-        kind = text(result.get("kind")) or "fail"
+        kind = (text(result["kind"]) or "fail") if "kind" in result else "fail"
         if kind in _NO_PROBLEMS or result.get("baselineState") == "absent":
             return None
-        rule_id, rule = self._rules.of(result)
+        properties, locations = result.get("properties"), result.get("locations")
         case = _Case(
-            result=result,
-            properties=table(result.get("properties")),
-            locations=tables(result.get("locations"), MAX_LOCATIONS),
-            kind=kind,
-            rule_id=rule_id,
-            rule=rule or _NO_RULE,
+            result,
+            kind,
+            self._rules.of(result),
+            table(properties) if properties else _NOTHING,
+            tables(locations, MAX_LOCATIONS) if locations else [],
         )
-        return Finding.model_validate(self._fields(case))
+        return _validated(self._fields(case))
 
     def _fields(self, case: _Case) -> Fields:
-        rule = case.rule
-        message = self._said(case.result.get("message"), case)
-        fields, description = self._about(case, message), rule.description
-        title = details.title(rule, message)
-        if fields["type"] is FindingType.SECRET:
-            case.redactor = redactor = self._redactor(case)
-            message = self._said(case.result.get("message"), case)
-            description, title = redactor(description), redactor(details.title(rule, message))
-        fields["title"] = title = title or case.rule_id or f"Finding of {self._tool}"
-        fields["message"] = message or description or title
-        fields["severity"] = self._severity(case)
-        fields["description"] = description or None
-        fields["rule_id"] = case.rule_id or None
-        fields["rule_name"] = rule.name or None
-        fields["confidence"] = rule.confidence
+        result, named = case.result, case.named
+        message = self._said(result.get("message"), case)
+        own = self._own(case, message)
+        about = self._rules.about(named, own)
+        fields = dict(about.fields)
+        if about.type is FindingType.SECRET:
+            message = self._hide(fields, case, message)
+        else:
+            fields["title"] = named.title or details.title(named.rule, message)
+        title = fields["title"] = fields["title"] or named.id or f"Finding of {self._tool}"
+        fields["message"] = message or fields.get("description") or title
+        fields["severity"] = self._rules.severity(named, result, case.kind, own.score)
         address = self._place(fields, case)
-        if properties := self._properties(case, address):
+        if properties := self._properties(fields, case, address):
             fields["properties"] = properties
         self._add_what_tools_give(fields, case)
         return fields
 
-    def _about(self, case: _Case, message: str) -> Fields:
-        """What the finding is about: its type, its tags and its CWE, OWASP and CVE numbers."""
-        rule, tags = case.rule, case.rule.tags
-        cwes, owasps = rule.cwe_ids, rule.owasp_ids
-        if case.properties or "taxa" in case.result:
-            own = words(case.properties.get("tags"), MAX_TAGS)
-            taxa = [self._run.taxon(taxon) for taxon in tables(case.result.get("taxa"), MAX_TAGS)]
-            named = [*taxa, *words(case.properties.get("cwe"), MAX_TAGS), *own]
-            tags = distinct([*tags, *own], MAX_TAGS)
-            cwes = distinct([*cwes, *cwe_ids(named)], MAX_TAGS)
-            owasps = distinct(
-                [*owasps, *owasp_ids(words(case.properties.get("owasp"), MAX_TAGS))], MAX_TAGS
-            )
-        cwes = cwes or distinct(cwe_ids([case.rule_id, rule.title, message]), MAX_TAGS)
-        cve = _CVE.search(case.rule_id)
-        labels = (*tags, rule.name, *details.fingerprint_labels(case.result))
-        kind = finding_type(self._tool, case.rule_id, labels, tuple(cwes))
-        fields: Fields = {"type": kind, "tags": list(tags)}
-        if cwes or owasps or cve:
-            number = cve[0].upper() if cve else None
-            fields["vulnerability"] = {
-                "cve_id": number,
-                "cwe_ids": list(cwes),
-                "owasp_ids": list(owasps),
-            }
-        if kind is FindingType.MISCONFIGURATION:
-            fields["misconfiguration"] = {"policy_id": case.rule_id or None}
-        return fields
+    def _hide(self, fields: Fields, case: _Case, message: str) -> str:
+        """What is said of a secret, without it. Returns the message."""
+        case.redactor = redactor = self._redactor(case)
+        message = self._said(case.result.get("message"), case)
+        fields["title"] = redactor(details.title(case.named.rule, message))
+        if "description" in fields:
+            fields["description"] = redactor(fields["description"])
+        fields["tags"] = [redactor(tag) for tag in fields["tags"]]
+        return message
 
-    def _severity(self, case: _Case) -> Severity:
-        level = case.result.get("level")
-        if not isinstance(level, str) or level not in LEVELS:
-            invocation = index(table(case.result.get("provenance")).get("invocationIndex"))
-            override = self._rules.level(case.rule_id, case.rule, invocation)
-            level = "none" if case.kind != "fail" else override
-        score = case.properties.get("security-severity", case.rule.score)
-        return severity_from_sarif(score, level, case.rule.level)
+    def _own(self, case: _Case, message: str) -> Own:
+        """What the result adds to what its rule says of the matter."""
+        result, properties = case.result, case.properties
+        cwe = message if "cwe" in message.lower() else ""
+        secret = "partialFingerprints" in result and details.is_of_a_secret(result)
+        addresses = packages_among(case.locations)
+        told = facts(properties, message, addresses)
+        if not (properties or cwe or secret or told is not NO_FACTS or "taxa" in result):
+            return NOTHING
+        taxa = [self._run.taxon(taxon) for taxon in tables(result.get("taxa"), MAX_TAGS)]
+        return Own(
+            tags=tuple(words(properties.get("tags"), MAX_TAGS)),
+            weaknesses=(*taxa, *words(properties.get("cwe"), MAX_TAGS)),
+            owasps=tuple(words(properties.get("owasp"), MAX_TAGS)),
+            words=cwe,
+            of_a_secret=secret,
+            score=score(properties.get("security-severity")),
+            facts=told,
+        )
 
     def _place(self, fields: Fields, case: _Case) -> str | None:
         """Where it is, what belongs to it, and the way there. Returns the address as written."""
-        main = next((place for place in case.locations if "physicalLocation" in place), None)
-        others = [place for place in case.locations if place is not main]
-        others += tables(case.result.get("relatedLocations"), MAX_LOCATIONS)
-        if others and (related := self._steps(others[:MAX_LOCATIONS], case)):
-            fields["related_locations"] = related
-        if "codeFlows" in case.result and (flow := self._steps(self._flow(case.result), case)):
+        result, locations = case.result, case.locations
+        main = next((place for place in locations if "physicalLocation" in place), None)
+        if "relatedLocations" in result or len(locations) > 1 or not main:
+            others = [place for place in locations if place is not main]
+            others += tables(result.get("relatedLocations"), MAX_LOCATIONS)
+            if related := self._steps(others[:MAX_LOCATIONS], case):
+                fields["related_locations"] = related
+        if "codeFlows" in result and (flow := self._steps(self._flow(result), case)):
             fields["data_flow"] = flow
         if main is None:
-            return None
-        place, address = self._locations.place(main, masked=case.redactor is not None)
+            if "analysisTarget" not in result:
+                return None
+            main = {"physicalLocation": {"artifactLocation": result["analysisTarget"]}}
+        place, address = self._placed(main, case)
         if place:
             fields["location"] = place
         return address
+
+    def _placed(self, location: Object, case: _Case) -> tuple[Fields, str | None]:
+        """A place; of the source of a secret nothing is left but the mark."""
+        place, address = self._locations.place(location)
+        if case.redactor and "snippet" in place:
+            place["snippet"] = MASK
+        return place, address
 
     def _flow(self, result: Object) -> list[Object]:
         """The locations of the first code flow that has any: others are other ways to the same."""
@@ -174,8 +177,8 @@ class Findings:
     def _steps(self, places: list[Object], case: _Case) -> list[Fields]:
         steps: list[Fields] = []
         for place in places:
-            step, _ = self._locations.place(place, masked=case.redactor is not None)
-            if said := self._said(place.get("message"), case):
+            step, _ = self._placed(place, case)
+            if "message" in place and (said := self._said(place["message"], case)):
                 step["message"] = said
             if step:
                 steps.append(step)
@@ -186,33 +189,39 @@ class Findings:
         if not message:
             return ""
         if case.redactor is None:
-            return resolved(message, case.rule.messages, *self._strings)
+            if type(message) is dict and len(message) == 1 and "text" in message:
+                return text(message["text"])
+            return resolved(message, case.named.rule.messages, *self._strings)
         said = dict(table(message))
         said["arguments"] = [MASK] * len(array(said.get("arguments")))
-        return case.redactor(resolved(said, case.rule.messages, *self._strings))
+        return case.redactor(resolved(said, case.named.rule.messages, *self._strings))
 
     def _redactor(self, case: _Case) -> Redactor:
-        rule = case.rule
-        said = (case.rule_id, rule.name, rule.title, rule.help_uri, self._tool)
-        places = (self._locations.place(place, masked=True)[0] for place in case.locations)
+        rule = case.named.rule
+        said = (case.named.id, rule.name, rule.title, rule.help_uri, self._tool)
+        places = (self._locations.place(place)[0] for place in case.locations)
         paths = [str(place.get("path", "")) for place in places]
         return Redactor(case.result, [*said, *paths, *details.commit(case.result).values()])
 
-    def _properties(self, case: _Case, address: str | None) -> Fields:
+    def _properties(self, fields: Fields, case: _Case, address: str | None) -> Fields:
         """The tool's own properties (not those of a secret), and what else SARIF says."""
-        said: Fields = {}
+        result, said = case.result, dict[str, Any]()
         if case.kind != "fail":
             said["kind"] = case.kind
         if self._several:
             said["tool"] = self._tool
         if address:
             said["uri"] = address
-        for key in ("baselineState", "rank"):
-            if key in case.result:
-                said[key] = bag(case.result[key])
-        if logical := self._locations.logical(case.locations):
-            said["logicalLocation"] = logical
-        own: Fields = bag(case.properties) if case.redactor is None else {}
+        if not _KEPT.isdisjoint(result):
+            said |= {key: bag(result[key]) for key in sorted(_KEPT) if key in result}
+        for location in case.locations[:1]:
+            if "logicalLocations" in location and (name := self._locations.logical(location)):
+                said["logicalLocation"] = name
+            if "start_line" not in fields.get("location", ()) and (at := offsets(location)):
+                said["region"] = at
+        if not case.properties and not said:
+            return said
+        own: Fields = bag(case.properties) if case.properties and not case.redactor else {}
         own.pop("tags", None)
         return {**own, "sarif": said} if said else own
 
@@ -222,11 +231,10 @@ class Findings:
             fields["suppression"] = details.suppression(result["suppressions"], redactor)
         if redactor:
             fields["partial_fingerprints"] = details.commit(result)
-            fields["references"] = [case.rule.help_uri] if case.rule.help_uri else []
-            fields["tags"] = [redactor(tag) for tag in fields["tags"]]
-            fields["secret"] = {"secret_type": case.rule_id or None, "masked_value": MASK}
+            fields["references"] = list(filter(None, [case.named.rule.help_uri]))
             return
-        fields["partial_fingerprints"] = details.fingerprints(result)
-        fields["references"] = details.references(result, case.rule)
+        if "partialFingerprints" in result or "fingerprints" in result:
+            fields["partial_fingerprints"] = details.fingerprints(result)
+        fields["references"] = details.references(result, case.named.rule, fields["message"])
         if "fixes" in result:
             fields["remediation"] = details.remediation(result["fixes"])

@@ -2,12 +2,13 @@
 
 from typing import Any, Final
 
-from rediver_agent import MASK
 from rediver_sarif._run import Run
 from rediver_sarif._uri import Paths
 from rediver_sarif._values import Object, count, index, table, tables, text, word
 
+_OFFSETS: Final = ("charOffset", "charLength", "byteOffset", "byteLength")
 _NAMES: Final = ("fullyQualifiedName", "name")
+_NOTHING: Final[Object] = {}
 _NO_SNIPPETS: Final = frozenset({"", "requires login"})  # the second is semgrep's, logged out
 
 
@@ -24,61 +25,72 @@ class Locations:
         elif not run.column_kind and "semgrep" in run.tool.name.lower():
             self._unit = ("utf-8", 1)  # it counts bytes, and does not say so
 
-    def place(self, location: Object, *, masked: bool) -> tuple[dict[str, Any], str | None]:
-        """The contract's fields for a location, and its address where the path does not say all.
-
-        `masked` is for secrets: of a snippet nothing is left but the mark.
-        """
-        physical = table(location.get("physicalLocation"))
-        if not physical:
+    def place(self, location: Object) -> tuple[dict[str, Any], str | None]:
+        """The contract's fields for a location, and its address where the path does not say all."""
+        physical = location.get("physicalLocation")
+        if type(physical) is not dict:
             return {}, None
-        found: dict[str, Any] = {}
         path, address = self._paths.of(physical.get("artifactLocation"))
-        if path is not None:
-            found["path"] = path
-        region = table(physical.get("region"))
+        found: dict[str, Any] = {} if path is None else {"path": path}
+        region = physical.get("region")
+        if type(region) is not dict:
+            region = _NOTHING
         start = count(region.get("startLine"))
         if start is not None:
-            found |= _lines(region, start)
-        snippet = _snippet(region, physical, start)
-        if snippet:
-            if self._unit and start is not None and not snippet.isascii():
-                _count_code_points(found, snippet.split("\n"), self._unit)
-            found["snippet"] = MASK if masked else snippet
+            found["start_line"] = start
+            if len(region) > 1:
+                _add_columns(found, region, start)
+        if "snippet" in region or "contextRegion" in physical:
+            self._add_snippet(found, region, physical, start)
         return found, address
 
-    def logical(self, locations: list[Object]) -> str:
+    def _add_snippet(
+        self, found: dict[str, Any], region: Object, physical: Object, start: int | None
+    ) -> None:
+        snippet = _snippet(region, physical, start)
+        if snippet:
+            if start is not None and self._unit and not snippet.isascii():
+                _count_code_points(found, snippet, self._unit)
+            found["snippet"] = snippet
+
+    def logical(self, location: Object) -> str:
         """The name of the function, type or resource that is meant, "" where none is given."""
-        for location in locations[:1]:
-            for about in tables(location.get("logicalLocations"), 1):
-                known = self._run.part("logicalLocations", index(about.get("index")))
-                names = [word(one.get(key)) for key in _NAMES for one in (about, known)]
-                return next(filter(None, names), "")
+        for about in tables(location.get("logicalLocations"), 1):
+            known = self._run.part("logicalLocations", index(about.get("index")))
+            names = [word(one.get(key)) for key in _NAMES for one in (about, known)]
+            return next(filter(None, names), "")
         return ""
 
 
-def _lines(region: Object, start: int) -> dict[str, int]:
-    """The region's lines and columns, without an end that lies before its start."""
-    found = {"start_line": start}
-    first, last = count(region.get("startColumn")), count(region.get("endColumn"))
-    end = count(region.get("endLine"))
+def offsets(location: Object) -> dict[str, int]:
+    """Where a region is that has no lines: what it counts in is not at hand."""
+    region = table(table(location.get("physicalLocation")).get("region"))
+    pairs = ((name, index(region.get(name))) for name in _OFFSETS)
+    return {name: place for name, place in pairs if place is not None}
+
+
+def _add_columns(found: dict[str, Any], region: Object, start: int) -> None:
+    """The region's columns and its last line, without an end that lies before its start."""
+    first, end = count(region.get("startColumn")), count(region.get("endLine"))
     if first is not None:
         found["start_column"] = first
-    if end is not None and end < start:
-        return found
     if end is not None:
+        if end < start:
+            return
         found["end_line"] = end
+    last = count(region.get("endColumn"))
     if last is not None and ((end or start) > start or last >= (first or 1)):
         found["end_column"] = last
-    return found
 
 
 def _snippet(region: Object, physical: Object, start: int | None) -> str:
     """The text of the region; cut from the lines around it where it has none of its own."""
-    own = text(table(region.get("snippet")).get("text"))
-    if own.strip() not in _NO_SNIPPETS:
+    own = text(table(region["snippet"]).get("text")) if "snippet" in region else ""
+    if own and own.strip() not in _NO_SNIPPETS:
         return own
-    context = table(physical.get("contextRegion"))
+    if "contextRegion" not in physical:
+        return ""
+    context = table(physical["contextRegion"])
     first = count(context.get("startLine"))
     if start is None or first is None or first > start:
         return ""
@@ -88,18 +100,21 @@ def _snippet(region: Object, physical: Object, start: int | None) -> str:
     return "" if found.strip() in _NO_SNIPPETS else found
 
 
-def _count_code_points(found: dict[str, Any], lines: list[str], unit: tuple[str, int]) -> None:
+def _count_code_points(found: dict[str, Any], snippet: str, unit: tuple[str, int]) -> None:
     """Recount the columns, where the snippet holds their lines from the start.
 
     One that begins at the region's first column does not: the columns stay as they were written.
     """
     encoding, size = unit
+    lines = snippet.split("\n")
     start, end = found.get("start_column", 1), found.get("end_column")
     last = found.get("end_line", found["start_line"]) - found["start_line"]
     if start > 1 and not last and end and len(lines[0].encode(encoding)) == (end - start) * size:
         return
     for key, number in (("start_column", 0), ("end_column", last)):
-        before = (found.get(key, 1) - 1) * size
-        line = lines[number].encode(encoding) if number < len(lines) else b""
-        if 0 < before <= len(line):
-            found[key] = len(line[:before].decode(encoding, "ignore")) + 1
+        units = found.get(key, 1) - 1
+        if not units or number >= len(lines) or lines[number][:units].isascii():
+            continue  # before it there is nothing that counts otherwise
+        line = lines[number].encode(encoding)
+        if units * size <= len(line):
+            found[key] = len(line[: units * size].decode(encoding, "ignore")) + 1

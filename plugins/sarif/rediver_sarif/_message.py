@@ -8,6 +8,9 @@ from rediver_sarif._values import MAX_TEXT, array, table, text, word
 
 _MAX_STRINGS: Final = 100  # templates kept of one rule, and arguments of one message
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{(\d{1,3})\}")
+# `[words](target)`, the target a web address or the id of a related location.
+_LINK: Final = re.compile(r"(?<!\\)\[((?:\\.|[^\\\[\]])*)\]\(([^()\s]{1,1000})\)")
+_ADDRESS: Final = re.compile(r"https?://[^\s<>()\[\]\"'`]{4,1000}")
 
 
 def written(message: Any) -> str:
@@ -25,13 +28,32 @@ def templates(strings: Any) -> dict[str, str]:
 def resolved(message: Any, *strings: Mapping[str, str]) -> str:
     """The message with its arguments; "" where it has no text and no template has its id."""
     about = table(message)
-    arguments = array(about.get("arguments"))[:_MAX_STRINGS]
     own = written(about)
+    if own and "arguments" not in about:
+        return own
+    arguments = array(about.get("arguments"))[:_MAX_STRINGS]
     if own:
         return _filled(own, arguments) if arguments else own
     name = word(about.get("id"))
     found = next((known[name] for known in strings if name and name in known), "")
     return _filled(found, arguments)
+
+
+def without_links(said: str) -> str:
+    """The words alone of a text with embedded links."""
+    if "](" in said:
+        said = _LINK.sub(r"\1", said)
+    return said.replace("\\[", "[").replace("\\]", "]") if "\\" in said else said
+
+
+def addresses(said: str, limit: int) -> list[str]:
+    """The web addresses in a text, each once, in their order."""
+    found = dict[str, None]()
+    for match in _ADDRESS.finditer(said):
+        found[match[0].rstrip(".,;:!?*_")] = None
+        if len(found) == limit:
+            break
+    return list(found)
 
 
 def _filled(template: str, arguments: list[Any]) -> str:

@@ -29,6 +29,7 @@ _BUILT: Final = frozenset(
         "version",
         *(f"{_RUN}tool.{part}.{key}" for part in ("driver", "extensions.item") for key in _TOOL),
         *(f"{_RUN}tool.{part}.rules.item" for part in ("driver", "extensions.item")),
+        *(f"{_RUN}tool.{part}.taxa.item" for part in ("driver", "extensions.item")),
         *(f"{_RUN}taxonomies.item.{key}" for key in ("name", "guid", "taxa.item")),
         f"{_RUN}invocations.item.executionSuccessful",
         f"{_RUN}invocations.item.workingDirectory",
@@ -144,6 +145,8 @@ class Outline:
         if path[-2:] == ["rules", "item"]:
             place = self._next(f"rules {number}")
             self._store.add_rule(run.number, number, place, kept(value))
+        elif path[-2:] == ["taxa", "item"]:
+            self._add_part(run, f"taxa of {number}", value)
         elif path[-1] == "globalMessageStrings":
             component.strings = templates(value)
         else:

@@ -61,13 +61,17 @@ class Run:
 
     def taxon(self, reference: Mapping[str, Any]) -> str:
         """`CWE-79` and the like for a reference into a taxonomy; "" for one that names nothing."""
-        about = reference.get("toolComponent")
-        place = index(table(about).get("index"))
+        about = table(reference.get("toolComponent"))
+        place = index(about.get("index"))
         place = _meant(self.taxonomies, about) if place is None else place
-        entry = self.part(f"taxa {place}", index(reference.get("index")))
-        name = word(table(about).get("name"))
-        if not name and place is not None and place < len(self.taxonomies):
-            name = self.taxonomies[place].facts.get("name", "")
+        named, kind = self.taxonomies, f"taxa {place}"
+        if place is None or place >= len(named):  # its own: of the driver, or of an extension
+            place = self.component(about) if about else 0
+            named, kind = self.components, f"taxa of {place}"
+        entry = self.part(kind, index(reference.get("index")))
+        name = word(about.get("name"))
+        if not name and place is not None and place < len(named):
+            name = named[place].facts.get("name", "")
         number = word(reference.get("id")) or word(entry.get("id"))
         return number if number.upper().startswith(name.upper()) else f"{name}-{number}"
 

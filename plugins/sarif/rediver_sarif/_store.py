@@ -24,6 +24,8 @@ CREATE INDEX rule_guid ON rule (run, guid);
 """
 
 Body = Mapping[str, Any]
+Row = tuple[int, Body, int]
+"""A rule's key in the store, its body, and how long that is as text."""
 
 
 class Store:
@@ -51,14 +53,14 @@ class Store:
     def indexed(self) -> None:
         self._db.executescript(_INDEXES)
 
-    def rule_at(self, run: int, component: int, place: int) -> tuple[int, Body] | None:
-        """The rule's key in this store, and its body."""
+    def rule_at(self, run: int, component: int, place: int) -> Row | None:
+        """The rule at a place of a component."""
         return self._rule("component = ? AND place = ?", run, component, place)
 
-    def rule_by_guid(self, run: int, guid: str) -> tuple[int, Body] | None:
+    def rule_by_guid(self, run: int, guid: str) -> Row | None:
         return self._rule("guid = ?", run, guid)
 
-    def rule_by_id(self, run: int, rule_id: str, component: int | None) -> tuple[int, Body] | None:
+    def rule_by_id(self, run: int, rule_id: str, component: int | None) -> Row | None:
         """The first rule of that id; of that component if one has it, else the driver first."""
         if component is not None:
             found = self._rule("id = ? AND component = ?", run, rule_id, component)
@@ -73,7 +75,7 @@ class Store:
         ).fetchone()
         return json.loads(row[0]) if row else {}
 
-    def _rule(self, where: str, *values: int | str) -> tuple[int, Body] | None:
+    def _rule(self, where: str, *values: int | str) -> Row | None:
         query = f"SELECT key, body FROM rule WHERE run = ? AND {where} ORDER BY component, place"  # noqa: S608 - one of the texts above
         row = self._db.execute(query, values).fetchone()
-        return (row[0], json.loads(row[1])) if row else None
+        return (row[0], json.loads(row[1]), len(row[1])) if row else None

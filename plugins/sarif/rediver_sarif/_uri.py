@@ -11,9 +11,10 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from rediver_sarif._values import index, table, text
+from rediver_sarif._values import Object, index, table, text
 
 MAX_URI: Final = 4000
+_SHORT: Final = 300  # what is remembered
 _PLAIN: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*")  # nothing to resolve in it
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 _DOTS: Final = re.compile(r"/\.{1,2}(?:/|$)")
@@ -28,6 +29,9 @@ class Place(NamedTuple):
     address: str | None = None
 
 
+_NOWHERE: Final = Place(None)
+
+
 class Paths:
     """The paths of one run. `folders` are the addresses of the tool's working directories."""
 
@@ -40,19 +44,29 @@ class Paths:
         self._bases = bases
         self._artifact = artifact
         self._roots = self._ranked_roots(folders)
-        self._place = lru_cache(4096)(self._resolved)
+        self._known = lru_cache(8192)(self._resolved)
+        self._listed = lru_cache(1024)(self._of_artifact)
 
     def of(self, location: object) -> Place:
         """The place of an `artifactLocation`, by its address or its place in `run.artifacts`."""
-        where = table(location)
-        if not where.get("uri") and (place := index(where.get("index"))) is not None:
-            where = self._artifact(place)
-        uri, base = text(where.get("uri"), MAX_URI), text(where.get("uriBaseId"), MAX_URI)
+        if type(location) is not dict:
+            return _NOWHERE
+        where: Object = location
+        uri, base = where.get("uri"), where.get("uriBaseId")
+        if not uri and (place := index(where.get("index"))) is not None:
+            return self._listed(place)
+        if type(uri) is str and len(uri) < _SHORT and (base is None or type(base) is str):
+            return self._known(uri, base)
+        return self._resolved(uri, base)
+
+    def _of_artifact(self, place: int) -> Place:
+        where = self._artifact(place)
+        return self._resolved(where.get("uri"), where.get("uriBaseId"))
+
+    def _resolved(self, written: object, base_id: object) -> Place:
+        uri, base = text(written, MAX_URI), text(base_id, MAX_URI)
         if base not in self._bases and _PLAIN.fullmatch(uri):
             return Place(uri)
-        return self._place(uri, base)
-
-    def _resolved(self, uri: str, base: str) -> Place:
         path = _decoded(self._joined(uri, base))
         for root in self._roots if _is_absolute(path) else ():
             if path.startswith(root):

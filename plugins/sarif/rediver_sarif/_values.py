@@ -1,7 +1,7 @@
 """Values of a report as the types they should be: a reader of hostile JSON never meets another.
 
 What is of the wrong type counts as absent. Texts come without what the wire and a terminal cannot
-take (NUL, control characters), and no longer than asked. Called some fifty times for each result:
+take (NUL, control characters), and no longer than asked. Called some twenty times for each result:
 the shortest way through is the usual one.
 """
 
@@ -23,15 +23,19 @@ def text(value: Any, limit: int = MAX_TEXT) -> str:
     """The text, or "" for what is none."""
     if not isinstance(value, str):
         return ""
-    value = value[:limit]
-    return value if value.isprintable() else _UNPRINTABLE.sub("\ufffd", value)
+    if len(value) > limit:
+        value = value[:limit]
+    if value.isprintable() or value.replace("\n", "").isprintable():
+        return value
+    return _UNPRINTABLE.sub("\ufffd", value)
 
 
 def word(value: Any) -> str:
     """A short text on one line: an id, a name, a tag."""
     if not isinstance(value, str):
         return ""
-    value = value[:MAX_WORD]
+    if len(value) > MAX_WORD:
+        value = value[:MAX_WORD]
     return value.strip() if value.isprintable() else " ".join(text(value).split())
 
 
@@ -63,9 +67,20 @@ def index(value: Any) -> int | None:
 
 def count(value: Any) -> int | None:
     """A line or a column, from 1."""
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and 1 <= value <= MAX_NUMBER else None
+    if type(value) is int:
+        return value if 1 <= value <= MAX_NUMBER else None
+    return count(int(value)) if type(value) is float and value.is_integer() else None
+
+
+def score(value: Any) -> float | None:
+    """A CVSS score, which tools write as a number or as a text; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number <= 10 else None
 
 
 def distinct(values: Iterable[str], limit: int) -> list[str]:

@@ -1,37 +1,28 @@
 """semgrep: finds bugs and vulnerabilities in source code by rules.
 
-The scanned repository has no say in its own scan: its `.semgrepignore` is not read unless the
-options allow it, and what a `nosemgrep` comment silences is kept, marked as suppressed.
+The scanned repository has no say in its own scan: its `.semgrepignore` is not read and what git
+ignores is scanned unless the options say otherwise, and what a `nosemgrep` comment silences is
+kept, marked as suppressed. semgrep's open engine is used alone, and nothing of the code is sent.
 """
 
 from collections.abc import Iterator
 
 from anyio.to_thread import run_sync
-from pydantic import BaseModel, Field
 
 from rediver_agent import (
-    Glob,
     Notice,
     Parser,
     ScanContext,
     Scanner,
     ScanReport,
-    SeverityWord,
+    ToolError,
     ToolInfo,
     hookimpl,
 )
+from rediver_semgrep._options import Options
 from rediver_semgrep._parse import SemgrepParser
 from rediver_semgrep._report import completed, require_results
-from rediver_semgrep._rules import STARTER, Rule, require_registry, rules_hash, source
-
-
-class Options(BaseModel, extra="forbid"):
-    """What a semgrep scan can be asked for."""
-
-    rules: list[Rule] = Field(default=[STARTER], min_length=1)
-    exclude: list[Glob] = []
-    severity_threshold: SeverityWord | None = None
-    honour_repository_config: bool = False
+from rediver_semgrep._rules import require_registry, rules_hash, source
 
 
 class Semgrep(Scanner[Options]):
@@ -56,10 +47,10 @@ class Semgrep(Scanner[Options]):
         await require_registry(options.rules)
         report, twin = ctx.work_dir / "report.json", ctx.work_dir / "report.sarif"
         done = await ctx.run(
-            *("semgrep", "scan", "--metrics=off", "--verbose", "--no-rewrite-rule-ids"),
-            *("--disable-nosem", "--json", f"--output={report}", f"--sarif-output={twin}"),
-            *([] if options.honour_repository_config else ["--x-ignore-semgrepignore-files"]),
-            *(f"--exclude=**/{glob}" for glob in options.exclude),
+            *("semgrep", "scan", "--metrics=off", "--oss-only", "--verbose"),
+            *("--no-rewrite-rule-ids", "--disable-nosem"),
+            *("--json", f"--output={report}", f"--sarif-output={twin}"),
+            *options.flags(),
             *(f"--config={source(rule)}" for rule in options.rules),
             ".",
             ok={0, 2, 7},  # 2 and 7 are failures that may leave results behind
@@ -68,14 +59,26 @@ class Semgrep(Scanner[Options]):
             await run_sync(require_results, report, done)
         for written in (report, twin):
             ctx.parse(written, "semgrep")
-        found = ctx.parse(await run_sync(completed, report, twin), "semgrep").with_tool(
+        whole = await run_sync(completed, report, twin)
+        if not whole.rules:
+            raise ToolError(
+                f"there is no rule in {', '.join(options.rules)}: nothing was looked for"
+            )
+        found = ctx.parse(whole.path, "semgrep").with_tool(
             ToolInfo(
-                "semgrep", properties={"rules_hash": await run_sync(rules_hash, options.rules)}
+                "semgrep",
+                properties={
+                    "rules": whole.rules,
+                    "rules_hash": await run_sync(rules_hash, options.rules),
+                },
             )
         )
         if done.exit_code:
             said = f"semgrep ended with exit code {done.exit_code}; not every rule was run"
-            return found.with_notice(Notice("error", said))
+            found = found.with_notice(Notice("error", said))
+        if options.dataflow_traces and whole.results and not whole.flows:
+            said = "semgrep told no data flows: newer ones do so for those who are logged in alone"
+            found = found.with_notice(Notice("info", said))
         return found
 
 

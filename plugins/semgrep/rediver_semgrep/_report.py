@@ -1,17 +1,44 @@
-"""Makes one report of the two that a run writes.
+"""Makes one report of the two that a run writes, in one pass over each.
 
 Without a login, semgrep's JSON has a placeholder for the lines of a result and does not say that a
 comment silences it; its SARIF, written by the same run in the same order, does. What cannot be
 matched stays as it is: open, and without lines.
 """
 
-import json
-from collections.abc import Iterable, Iterator
-from itertools import zip_longest
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, Final, cast
 
-from rediver_agent import Completed, ToolError, items
+from pydantic_core import to_json
+
+from rediver_agent import Completed, ToolError, items, outline
+
+_KEPT: Final = {
+    "version": b'"version":',
+    "engine_requested": b'"engine_requested":',
+    "results.item": b'"results":[',
+    "errors.item": b'"errors":[',
+    "paths.scanned.item": b'"paths":{"scanned":[',
+    "paths.skipped.item": b'"paths":{"skipped":[',
+}
+_LISTS: Final = {
+    "results": b'"results":%s',
+    "errors": b'"errors":%s',
+    "paths.scanned": b'"paths":{"scanned":%s}',
+}
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The one report, and how much there is: rules that were loaded, results, and their flows."""
+
+    path: Path
+    rules: int
+    results: int
+    flows: int
 
 
 def require_results(report: Path, done: Completed) -> None:
@@ -24,7 +51,7 @@ def require_results(report: Path, done: Completed) -> None:
             reason = " / ".join(map(said, items(stream, "errors.item")))
     reason = reason or " / ".join(done.stderr_tail.strip().splitlines()[-3:])
     raise ToolError(
-        f"semgrep scanned nothing and ended with exit code {done.exit_code}: {reason}",
+        f"semgrep scanned nothing and ended with exit code {done.exit_code}: {reason}"[:2000],
         exit_code=done.exit_code,
         stderr_tail=done.stderr_tail,
     )
@@ -32,7 +59,7 @@ def require_results(report: Path, done: Completed) -> None:
 
 def said(error: Any) -> str:
     """One of semgrep's `errors` as a line. Its further lines quote the target, and are left out."""
-    entry = cast("dict[str, Any]", error) if isinstance(error, dict) else {}
+    entry = cast("Object", error) if isinstance(error, dict) else {}
     kind = entry.get("type")
     if isinstance(kind, list) and kind:
         kind = cast("list[Any]", kind)[0]
@@ -40,46 +67,102 @@ def said(error: Any) -> str:
     return f"{kind}: {text.partition(chr(10))[0]}"[:500]
 
 
-def completed(report: Path, twin: Path) -> Path:
+def completed(report: Path, twin: Path) -> Whole:
     """The JSON report, with the quoted lines and the silenced results that its SARIF twin tells.
 
-    Returns a new file beside it. Raises `ReportUnreadable` where either is not JSON.
+    It is a new file beside the other two. Raises `ReportUnreadable` where either is not JSON.
     """
-    whole = report.with_name("completed.json")
-    with (
-        report.open("rb") as header,
-        report.open("rb") as results,
-        twin.open("rb") as sarif,
-        whole.open("w") as out,
-    ):
-        pairs = zip_longest(items(results, "results.item"), items(sarif, "runs.item.results.item"))
-        out.write('{"version":' + json.dumps(next(items(header, "version"), None)))
-        out.writelines(_array("results", (_told(*pair) for pair in pairs if pair[0] is not None)))
-        out.writelines(_array("errors", items(header, "errors.item")))
-        out.write(',"paths":{"scanned":[]')
-        out.writelines(_array("skipped", items(header, "paths.skipped.item")))
-        out.write("}}")
-    return whole
+    path = report.with_name("completed.json")
+    results = flows = 0
+    with report.open("rb") as main, twin.open("rb") as sarif, path.open("wb") as out:
+        twins = _Twins(sarif)
+        writer = _Writer(out)
+        for place, value in outline(main, set(_KEPT), set(_LISTS)):
+            if place in _LISTS:
+                writer.declare(place, value)
+            elif place == "results.item":
+                results += 1
+                whole = _told(value, twins.next())
+                flows += _has_flow(whole)
+                writer.write(place, whole)
+            else:
+                writer.write(place, value)
+        writer.end()
+        rules = twins.rules()
+    return Whole(path, rules, results, flows)
 
 
-def _array(name: str, values: Iterable[Any]) -> Iterator[str]:
-    yield f',"{name}":['
-    for number, value in enumerate(values):
-        yield ("," if number else "") + json.dumps(value)
-    yield "]"
+class _Twins:
+    """The results of the SARIF twin one after the other, and then the number of its rules."""
+
+    def __init__(self, sarif: BinaryIO) -> None:
+        self._rules = 0
+        self._results = self._read(sarif)
+
+    def _read(self, sarif: BinaryIO) -> Iterator[Any]:
+        rule = "runs.item.tool.driver.rules.item"
+        for place, value in outline(sarif, {"runs.item.results.item"}, {rule}):
+            if place == rule:
+                self._rules += 1
+            else:
+                yield value
+
+    def next(self) -> Any:
+        return next(self._results, None)
+
+    def rules(self) -> int:
+        for _ in self._results:
+            pass
+        return self._rules
 
 
-def _told(result: dict[str, Any], twin: dict[str, Any] | None) -> dict[str, Any]:
+class _Writer:
+    """Writes values as they come; a list that is gone on with later is written as a second one."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self._place = ""
+        out.write(b'{"completed":true')
+
+    def declare(self, place: str, kind: type[Any]) -> None:
+        """That there is a list, if it is one: an empty one has no values that would tell."""
+        self._close()
+        self._out.write(b"," + _LISTS[place] % (b"[]" if kind is list else b"null"))
+
+    def write(self, place: str, value: Any) -> None:
+        if place == self._place and place.endswith(".item"):
+            self._out.write(b"," + to_json(value))
+            return
+        self._close()
+        self._out.write(b"," + _KEPT[place] + to_json(value))
+        self._place = place
+
+    def end(self) -> None:
+        self._close()
+        self._out.write(b"}")
+
+    def _close(self) -> None:
+        if self._place.endswith(".item"):
+            self._out.write(b"]}" if self._place.startswith("paths.") else b"]")
+        self._place = ""
+
+
+def _has_flow(result: Any) -> bool:
+    extra = cast("Object", result).get("extra") if isinstance(result, dict) else None
+    return isinstance(extra, dict) and "dataflow_trace" in extra
+
+
+def _told(result: Any, twin: Any) -> Any:
     """The result with what its twin says, if it is its twin."""
     try:
-        place = cast("dict[str, Any]", twin)["locations"][0]["physicalLocation"]
+        place = twin["locations"][0]["physicalLocation"]
         region = place["region"]
-        theirs = (twin or {})["ruleId"], place["artifactLocation"]["uri"], region["startLine"]
+        theirs = twin["ruleId"], place["artifactLocation"]["uri"], region["startLine"]
         ours = result["check_id"], result["path"], result["start"]["line"]
         lines = region["snippet"]["text"]
         if ours == theirs:
             result["extra"]["lines"] = lines
-            result["extra"]["is_ignored"] = bool((twin or {}).get("suppressions"))
-    except (LookupError, TypeError):
+            result["extra"]["is_ignored"] = bool(twin.get("suppressions"))
+    except (LookupError, TypeError, AttributeError):
         return result
     return result

@@ -79,10 +79,10 @@ def test_it_runs_this_command_line(tmp_path):
     work = ctx.work_dir
     assert ctx.ran == [
         [
-            *("semgrep", "scan", "--metrics=off", "--verbose", "--no-rewrite-rule-ids"),
-            *("--disable-nosem", "--json", f"--output={work}/report.json"),
-            f"--sarif-output={work}/report.sarif",
-            "--x-ignore-semgrepignore-files",
+            *("semgrep", "scan", "--metrics=off", "--oss-only", "--verbose"),
+            *("--no-rewrite-rule-ids", "--disable-nosem"),
+            *("--json", f"--output={work}/report.json", f"--sarif-output={work}/report.sarif"),
+            *("--x-ignore-semgrepignore-files", "--no-git-ignore", "--exclude=.git"),
             *("--exclude=**/vendor", "--exclude=**/*.min.js"),
             f"--config={rules}",
             ".",
@@ -90,12 +90,39 @@ def test_it_runs_this_command_line(tmp_path):
     ]
 
 
-def test_the_repositorys_ignore_file_is_read_only_when_the_options_say_so(tmp_path):
-    ctx = FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)})
+def test_options_become_flags_of_their_own():
+    options = Options(
+        honour_repository_config=True,
+        use_git_ignore=True,
+        dataflow_traces=True,
+        include=["src"],
+        exclude_rule=["a.b-c"],
+        jobs=1,
+        max_memory=500,
+        timeout_per_rule=10,
+        timeout_threshold=0,
+        max_target_bytes=5_000_000,
+    )
 
-    scan(Semgrep(), ctx, honour_repository_config=True)
+    assert list(options.flags()) == [
+        *("--dataflow-traces", "--jobs=1", "--max-memory=500", "--timeout=10"),
+        *("--timeout-threshold=0", "--max-target-bytes=5000000"),
+        *("--exclude-rule=a.b-c", "--include=**/src"),
+    ]
+    assert Options(rules="starter").rules == ["starter"]
 
-    assert "--x-ignore-semgrepignore-files" not in ctx.ran[0]
+
+def test_the_origins_example_is_taken_as_it_is_written():
+    options = Options.model_validate(
+        {
+            "rules": ["p/security-audit", "p/owasp-top-ten"],
+            "exclude": ["**/vendor/**", "**/node_modules/**"],
+            "severity_threshold": "warning",
+        }
+    )
+
+    assert list(options.flags())[-2:] == ["--exclude=**/vendor", "--exclude=**/node_modules"]
+    assert options.severity_threshold is Severity.MEDIUM
 
 
 def test_a_recorded_run_becomes_these_findings(tmp_path):
@@ -157,7 +184,7 @@ def test_the_report_says_which_rules_were_looked_for(tmp_path):
         Semgrep(), FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)}), rules=[str(rule)]
     )
 
-    assert report.tool == ToolInfo("semgrep", None, {"rules_hash": before})
+    assert report.tool == ToolInfo("semgrep", None, {"rules": 13, "rules_hash": before})
     rule.write_text("rules: [{}]")
     assert rules_hash([str(rule)]) != before
     assert rules_hash(["p/python"]) != rules_hash(["p/java"])
@@ -212,6 +239,14 @@ def test_a_failed_run_with_results_is_a_partial_scan(tmp_path):
         {"exclude": ["/anchored"]},
         {"severity_threshold": "terrible"},
         {"unknown": 1},
+        {"exclude_rule": ["--config=x"]},
+        {"include": ["--x"]},
+        {"jobs": 0},
+        {"jobs": 100_000},
+        {"max_memory": -1},
+        {"timeout_per_rule": 1.5},
+        {"timeout_threshold": -1},
+        {"max_target_bytes": "1GB"},
     ],
 )
 def test_options_that_mean_nothing_are_refused(options):

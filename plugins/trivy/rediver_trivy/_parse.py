@@ -3,19 +3,36 @@
 A clean report has no `Results`, and is clean only if the rest is a report of trivy.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, BinaryIO, Final
 
 from pydantic import ValidationError
 
 from rediver_agent import Notice, ParseEvent, Parser, ReportUnreadable, ToolInfo, outline, top_level
 from rediver_agent.contract import Finding
-from rediver_trivy._findings import KINDS, Place, suppressed
+from rediver_trivy._findings import KINDS, finding, suppressed
+from rediver_trivy._place import Place
+from rediver_trivy._values import Unreadable, text
 
 _SCHEMA: Final = 2
 _RESULTS: Final = ("Results.item", "Resources.item.Results.item")
 _SUPPRESSED: Final = "ExperimentalModifiedFindings"
-_PLACE: Final = ("Target", "Class", "Type")
+_PLACE: Final = {"Target": "target", "Class": "kind", "Type": "type"}
+_ARCHIVE: Final = "./"  # so begins no name of an image; the scanner names archives so
+_MAX_PLACES: Final = 20_000  # some 10 MiB, in a report that names them last
+_TOLD: Final = 5  # entries that could not be read; the others are counted
+
+_HEADER: Final = {"SchemaVersion", "ArtifactName", "ArtifactType", "ClusterName", "Trivy.Version"}
+_NAMES: Final = {f"{result}.{name}" for result in _RESULTS for name in _PLACE}
+_ENTRIES: Final = {
+    f"{result}.{kind}.item": kind for result in _RESULTS for kind in (_SUPPRESSED, *KINDS)
+}
+_SEEN: Final = {"", "Results", "Resources", *_RESULTS}
+
+
+class _NamedLater(Exception):  # noqa: N818 - no error: a turn that reading takes
+    """An entry stands before the name of its result."""
 
 
 class TrivyParser(Parser):
@@ -30,71 +47,116 @@ class TrivyParser(Parser):
 
     def parse(self, stream: BinaryIO) -> Iterator[ParseEvent]:
         """See `Parser.parse`."""
-        report: dict[str, Any] = {}
-        place: dict[str, str] = {}
-        for path, value in outline(stream, _BUILT, _SEEN):
-            result, _, name = path.removesuffix(".item").rpartition(".")
-            if path == "" and value is not dict:
-                raise ReportUnreadable("no report of trivy, or one from before trivy 0.20")
-            if path in _RESULTS:
-                place = {}
-            elif result in _RESULTS and name in _PLACE:
-                place[name] = str(value)
-            elif result in _RESULTS:
-                yield from _read(name, value, place)
+        done = 0
+        try:
+            for event in _Reading().events(stream):
+                yield event
+                done += 1
+        except _NamedLater:  # keys in another order than trivy's: sorted ones, say
+            yield from islice(_Reading(_places(stream)).events(stream), done, None)
+
+
+class _Reading:
+    """One pass over a report. `places` are those of its results, if they are known already."""
+
+    def __init__(self, places: Sequence[dict[str, str]] | None = None) -> None:
+        self._places = places
+        self._header: dict[str, Any] = {}
+        self._results = 0
+        self._names: dict[str, str] = {}
+        self._place: Place | None = None
+        self._unread = 0
+
+    def events(self, stream: BinaryIO) -> Iterator[ParseEvent]:
+        for path, value in outline(stream, _HEADER | _NAMES | _ENTRIES.keys(), _SEEN):
+            if kind := _ENTRIES.get(path):
+                yield from self._read(kind, value)
+            elif path in _NAMES:
+                self._names[_PLACE[path.rpartition(".")[2]]] = text(value)
+                self._place = None
+            elif path in _RESULTS:
+                self._begin()
             elif path == "Trivy.Version":
-                yield ToolInfo("trivy", str(value))
+                yield ToolInfo("trivy", str(value)[:100])
             elif path:
-                report[path] = value
-                _check_version(report)
-        _check_whole(report)
+                self._header[path] = value
+                _check_version(self._header)
+            elif value is not dict:
+                raise ReportUnreadable("no report of trivy, or one from before trivy 0.20")
+        if self._unread > _TOLD:
+            said = f"{self._unread - _TOLD} more of trivy's entries could not be read"
+            yield Notice("error", said)
+        _check_whole(self._header)
+
+    def _begin(self) -> None:
+        self._names, self._place = {}, None
+        if self._places is not None and self._results < len(self._places):
+            self._names = self._places[self._results]
+        self._results += 1
+
+    def _read(self, kind: str, raw: object) -> Iterator[Finding | Notice]:
+        try:
+            place = self._place or self._found()
+            found = (
+                suppressed(raw, place) if kind == _SUPPRESSED else finding(kind, raw, place)
+            )
+        except Unreadable as fault:
+            yield from self._unreadable(kind, str(fault))
+        except ValidationError as fault:
+            first = fault.errors(include_input=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            yield from self._unreadable(kind, f"{where}: {first['msg']}")
+        else:
+            if found:
+                yield found
+
+    def _found(self) -> Place:
+        if "target" not in self._names and self._places is None:
+            raise _NamedLater
+        image = self._header.get("ArtifactType") == "container_image"
+        name = text(self._header.get("ArtifactName"))
+        archive = name.removeprefix(_ARCHIVE) if image and name.startswith(_ARCHIVE) else ""
+        self._place = Place(**self._names, archive=archive)
+        return self._place
+
+    def _unreadable(self, kind: str, why: str) -> Iterator[Notice]:
+        self._unread += 1
+        if self._unread <= _TOLD:
+            yield Notice("error", f"one of trivy's {kind} could not be read: {why}")
 
 
-_HEADER: Final = {"SchemaVersion", "ArtifactName", "ArtifactType", "ClusterName", "Trivy.Version"}
-_BUILT: Final = _HEADER | {
-    f"{result}.{inner}"
-    for result in _RESULTS
-    for inner in (*_PLACE, f"{_SUPPRESSED}.item", *(f"{kind}.item" for kind in KINDS))
-}
-_SEEN: Final = {"", "Results", "Resources", *_RESULTS}
+def _places(stream: BinaryIO) -> list[dict[str, str]]:
+    """What the results are called, in their order."""
+    found: list[dict[str, str]] = []
+    for path, value in outline(stream, _NAMES, _RESULTS):
+        if path in _RESULTS:
+            if len(found) == _MAX_PLACES:
+                break
+            found.append({})
+        else:
+            found[-1][_PLACE[path.rpartition(".")[2]]] = text(value)
+    return found
 
 
-def _read(name: str, raw: object, place: dict[str, str]) -> Iterator[Finding | Notice]:
-    read = suppressed if name == _SUPPRESSED else KINDS[name]
-    try:
-        finding = read(raw, Place(*(place.get(key, "") for key in _PLACE)))
-    except ValidationError as fault:
-        first = fault.errors(include_input=False)[0]
-        why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    except KeyError:
-        why = "it is of an unknown type"
-    else:
-        if finding:
-            yield finding
-        return
-    yield Notice("error", f"one of trivy's {name} could not be read: {why}")
-
-
-def _check_version(report: dict[str, Any]) -> None:
-    version = report.get("SchemaVersion", _SCHEMA)
+def _check_version(header: dict[str, Any]) -> None:
+    version = header.get("SchemaVersion", _SCHEMA)
     if version != _SCHEMA:
-        raise ReportUnreadable(
-            f"trivy's report has SchemaVersion {version!r}; only {_SCHEMA} is read"
-        )
+        said = repr(version)[:100]
+        raise ReportUnreadable(f"trivy's report has SchemaVersion {said}; only {_SCHEMA} is read")
 
 
-def _check_whole(report: dict[str, Any]) -> None:
-    whole = "SchemaVersion" in report and _is_named(report)
-    if not whole and not _is_cluster(report):
+def _check_whole(header: dict[str, Any]) -> None:
+    whole = "SchemaVersion" in header and _is_named(header)
+    if not whole and not _is_cluster(header):
         raise ReportUnreadable("no report of trivy: it lacks SchemaVersion, or what was scanned")
     for key in ("Results", "Resources"):
-        if report.get(key, list) not in (list, type(None)):
+        if header.get(key, list) not in (list, type(None)):
             raise ReportUnreadable(f"no report of trivy: {key} is not a list")
 
 
-def _is_named(report: dict[str, Any]) -> bool:
-    return bool(report.get("ArtifactType") or report.get("ArtifactName"))
+def _is_named(header: dict[str, Any]) -> bool:
+    return bool(header.get("ArtifactType") or header.get("ArtifactName"))
 
 
-def _is_cluster(report: dict[str, Any]) -> bool:
-    return "ClusterName" in report and "Resources" in report
+def _is_cluster(header: dict[str, Any]) -> bool:
+    return "ClusterName" in header and "Resources" in header

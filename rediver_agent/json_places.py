@@ -1,0 +1,103 @@
+"""The tree of the paths that are wanted, and the walk of a window along it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import Any
+
+from rediver_agent.json_values import (
+    ARRAY,
+    MAX_PARTS,
+    OBJECT,
+    Doubt,
+    count_objects,
+    kind_of,
+    refuse_many_parts,
+    split,
+    value_of,
+)
+from rediver_agent.json_windows import Window
+
+
+@dataclass(slots=True)
+class Place:
+    """A node of the tree that paths make: exact, so that no odd key is taken for a path."""
+
+    path: str
+    built: bool = False
+    seen: bool = False
+    keys: "dict[str, Place]" = field(default_factory=dict[str, "Place"])
+    element: "Place | None" = None
+
+    def at(self, path: str) -> "Place":
+        place = self
+        for step in path.split(".") if path else ():
+            below = Place(f"{place.path}.{step}".lstrip("."))
+            if step == "item":
+                place.element = place.element or below
+                place = place.element
+            else:
+                place = place.keys.setdefault(step, below)
+        return place
+
+
+def walk(window: Window, place: Place, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """The outline of the value at hand. On to the token after it."""
+    if place.built:
+        yield place.path, window.value(depth)
+        return
+    if place.seen:
+        yield place.path, window.kind()
+    if window.byte == OBJECT and (place.keys or place.element):
+        yield from _members(window, place, depth + 1)
+    elif window.byte == ARRAY and place.element:
+        yield from _elements(window, place.element, depth + 1)
+    elif place.seen:
+        window.pass_over_counted()
+    else:
+        window.pass_over(depth)
+
+
+def _members(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
+    for key in window.members():
+        if not key or key == "item" or "." in key:  # ijson may take it for a part of a path
+            raise Doubt
+        if below := place.keys.get(key):
+            yield from walk(window, below, depth)
+        else:
+            window.pass_over(depth)
+
+
+def _elements(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
+    if place.built:
+        yield from _built(window, place, depth)
+    elif place.keys or place.element:
+        for _ in window.each():
+            yield from walk(window, place, depth)
+    else:
+        yield from _seen(window, place)
+
+
+def _built(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
+    path = place.path
+    for elements in window.elements():
+        if elements is None:
+            yield path, window.value(depth)
+        else:
+            for raw in split(elements):
+                yield path, value_of(bytes(raw), depth)
+
+
+def _seen(window: Window, place: Place) -> Iterator[tuple[str, Any]]:
+    path = place.path
+    for elements in window.elements():
+        if elements is None:
+            yield path, window.kind()
+            window.pass_over_counted()
+            continue
+        if len(elements) > MAX_PARTS:  # one that is long, or it would have been cut
+            refuse_many_parts(elements)
+        if (count := count_objects(elements)) is not None:
+            yield from repeat((path, dict), count)
+        else:
+            yield from ((path, kind_of(bytes(raw))) for raw in split(elements))

@@ -1,0 +1,184 @@
+"""What a plugin under test is given in place of the agent's contexts, and how it is run in them."""
+
+import io
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from rediver_agent.contract.findings import Asset, Finding
+from rediver_agent.errors import DiskFull, ReportUnreadable, ToolError, ToolMissing
+from rediver_agent.interfaces import (
+    AnyCollector,
+    AnyScanner,
+    CollectEvent,
+    Completed,
+    Log,
+    ParseEvent,
+    Parser,
+    ScanReport,
+    ToolInfo,
+)
+from rediver_agent.plugin_manager import load_plugins
+from rediver_agent.testing._checks import fail
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What a program did once: how it ended, what it said, and the files it left in `work_dir`."""
+
+    exit_code: int = 0
+    stdout: str | bytes = b""
+    stderr: str = ""
+    files: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
+
+
+Recorded = Mapping[str, Played]
+"""By program and first argument ("gitleaks dir"), else by program ("gitleaks")."""
+
+
+class FakeScanContext:
+    """A `ScanContext` that starts nothing: it plays what was recorded, and keeps what was asked.
+
+    `ran` holds every argv. A program that was not recorded is `ToolMissing`, an exit code that was
+    not asked for is `ToolError`, as from the agent's own context.
+    """
+
+    def __init__(self, directory: Path, recorded: Recorded, target: str = "app") -> None:
+        self.target = target
+        self.work_dir = directory / "work"
+        self.cache_dir = directory / "cache"
+        self.log: Log = logging.LoggerAdapter(logging.getLogger(__name__))
+        self.ran: list[list[str]] = []
+        self.environments: list[dict[str, str]] = []
+        self._recorded = recorded
+        for made in (self.work_dir, self.cache_dir):
+            made.mkdir(parents=True, exist_ok=True)
+
+    async def run(
+        self,
+        program: str,
+        /,
+        *arguments: str,
+        ok: Collection[int] = (0,),
+        environment: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """See `ScanContext.run`."""
+        self.ran.append([program, *arguments])
+        self.environments.append(dict(environment or {}))
+        played = self._recorded.get(" ".join((program, *arguments[:1])))
+        played = played or self._recorded.get(program)
+        if played is None:
+            raise ToolMissing(f"{program} is not on PATH or not executable; install it")
+        stdout = self.work_dir.parent / f"{len(self.ran)}.stdout"
+        stdout.write_bytes(_bytes(played.stdout))
+        stderr = stdout.with_suffix(".stderr")
+        stderr.write_bytes(_bytes(played.stderr))
+        for name, content in played.files.items():
+            (self.work_dir / name).write_bytes(_bytes(content))
+        if played.exit_code not in ok:
+            raise ToolError(
+                f"{program} ended with exit code {played.exit_code}: {played.stderr}",
+                exit_code=played.exit_code,
+                stderr_tail=played.stderr,
+            )
+        return Completed(played.exit_code, stdout, stderr, played.stderr)
+
+    def parse(self, report: Path, format: str, /) -> ScanReport:  # noqa: A002 - the field's word
+        """See `ScanContext.parse`."""
+        if not report.is_file() or report.stat().st_size == 0:
+            raise ReportUnreadable(f"{self.target}: the tool left no report, or an empty one")
+        return ScanReport(report, format)
+
+    def progress(self, percent: float | None, message: str) -> None:
+        """See `ScanContext.progress`."""
+
+
+class FakeCollectContext:
+    """A `CollectContext` with a cache of its own. `said` holds every progress."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cache_dir = directory / "cache"
+        self.log: Log = logging.LoggerAdapter(logging.getLogger(__name__))
+        self.said: list[tuple[float | None, str]] = []
+        self.cache_dir.mkdir(parents=True, exist_ok=True)
+
+    def progress(self, percent: float | None, message: str) -> None:
+        """See `CollectContext.progress`."""
+        self.said.append((percent, message))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a collector that is pushed to has kept in one go."""
+
+    asset: Asset
+    findings: Sequence[Finding]
+    tool: ToolInfo
+
+
+class FakeListenContext(FakeCollectContext):
+    """A `ListenContext`. `kept` holds every push; while `full`, there is no room for another."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        self.kept: list[Kept] = []
+        self.full = False
+
+    async def keep(self, asset: Asset, findings: Sequence[Finding], tool: ToolInfo) -> None:
+        """See `ListenContext.keep`."""
+        await anyio.lowlevel.checkpoint()
+        if self.full:
+            raise DiskFull("the disk is full; free space")
+        self.kept.append(Kept(asset, findings, tool))
+
+
+def collect(collector: AnyCollector, ctx: Any, **options: Any) -> list[CollectEvent]:
+    """Everything that a collector yields, with its options validated as the agent does."""
+
+    async def collected() -> list[CollectEvent]:
+        valid = collector.options.model_validate(options)
+        return [event async for event in collector.collect(ctx, valid)]
+
+    return anyio.run(collected)
+
+
+def scan(scanner: AnyScanner, ctx: Any, **options: Any) -> ScanReport:
+    """Run a scanner to its end in a context, with its options validated as the agent does."""
+    return anyio.run(partial(scanner.scan, ctx, scanner.options.model_validate(options)))
+
+
+def parse(parser: Parser, report: bytes) -> list[ParseEvent]:
+    """Everything that a parser yields for a report."""
+    return list(parser.parse(io.BytesIO(report)))
+
+
+def discovered(plugin: str) -> tuple[list[AnyScanner], list[Parser]]:
+    """The scanners and parsers that an installed plugin registers, found as the agent finds it."""
+    return _registered(plugin, "rediver_scanners"), _registered(plugin, "rediver_parsers")
+
+
+def discovered_collectors(plugin: str) -> list[AnyCollector]:
+    """The collectors that an installed plugin registers, found as the agent finds it."""
+    return _registered(plugin, "rediver_collectors")
+
+
+def _registered(plugin: str, hook: str) -> list[Any]:
+    plugins = load_plugins()
+    for broken in plugins.broken:
+        if broken.origin.name == plugin:
+            fail(f"the plugin {plugin} could not be loaded: {broken.problem}")
+    module = plugins.manager.get_plugin(plugin)
+    if module is None:
+        fail(f"no entry point {plugin!r} in the group rediver_agent; add it and install again")
+    others = [other for other in plugins.manager.get_plugins() if other is not module]
+    hooks = plugins.manager.subset_hook_caller
+    return [registered for found in hooks(hook, others)() for registered in found]
+
+
+def _bytes(content: str | bytes) -> bytes:
+    return content.encode() if isinstance(content, str) else content
