@@ -19,6 +19,7 @@ from rediver_agent.contract.findings import (
     MAX_FINDINGS_A_PART,
     CoverageType,
     Finding,
+    FindingStatus,
     FindingType,
     Location,
     Severity,
@@ -32,6 +33,9 @@ from rediver_agent.suppressions import Suppressions
 
 MAX_NOTICES: Final = 20  # kept of each level; all are counted
 MAX_NOTICE: Final = 2000  # characters of one; a tool may quote a whole file
+_SETTLED: Final = frozenset(FindingStatus) - {
+    FindingStatus.OPEN
+}  # mended or accepted at its source
 PART: Final = MAX_FINDINGS_A_PART // 2  # so that a busy scan's parts stay well below the caps
 
 
@@ -48,7 +52,7 @@ class Summary:
 
     @property
     def findings(self) -> int:
-        """Findings that count: those that are suppressed do not."""
+        """Findings that count: what is suppressed, or settled at its source, does not."""
         return self.by_severity.total()
 
     @property
@@ -118,7 +122,7 @@ class ReportWriter:
 
     def _take(self, finding: Finding) -> None:
         finding = self._completed(finding)
-        if finding.suppression is not None:
+        if finding.suppression is not None or finding.status in _SETTLED:
             self.summary.suppressed += 1
         elif self.threshold is not None and finding.severity < self.threshold:
             self.summary.below_threshold += 1

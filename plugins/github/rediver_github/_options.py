@@ -98,7 +98,7 @@ class Options(BaseModel, extra="forbid", frozen=True):
         default=list(Kind), description="dependabot, code-scanning, secret-scanning"
     )
     states: Annotated[list[State], Field(min_length=1), AfterValidator(_states)] = Field(
-        default=["open"], description="open, dismissed, fixed"
+        default=list(STATES), description="open, dismissed, fixed"
     )
     since: UtcDatetime | None = Field(
         default=None, description="only what changed then or later, which resolves nothing"

@@ -137,9 +137,7 @@ def test_a_kind_that_keeps_failing_costs_no_other(hub, github, an_alert):
     events = github()
 
     assert len(findings(events)) == 1
-    assert notices(events) == [
-        ("error", "dependabot alerts: 127.0.0.1 answered 504, 4 times")
-    ]
+    assert notices(events) == [("error", "dependabot alerts: 127.0.0.1 answered 504, 4 times")]
 
 
 def test_a_github_that_is_down_ends_the_collection(hub, github):
