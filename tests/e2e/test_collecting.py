@@ -197,7 +197,7 @@ def test_a_typed_collection_that_fails_is_exit_2_and_says_why(agent, hub, tmp_pa
     assert "RuntimeError: boom (1 of 2 assets were whole)" in failed.stderr
     assert "INCOMPLETE" in failed.stdout
     assert "its operator can list it there" in unlisted.stderr
-    assert "no collector is configured (plugins: stubhub)" in none.stderr
+    assert "no collector is configured (plugins: github, stubhub, webhook)" in none.stderr
     assert "no plugin provides the collector 'stubhubb'" in typo.stderr
 
 

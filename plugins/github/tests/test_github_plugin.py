@@ -142,11 +142,13 @@ def test_the_words_of_a_collect_command_are_understood(hub, github):
     assert [asked.path.split("/")[4] for asked in hub.asked] == list(Kind)
 
 
-def test_only_open_alerts_are_asked_for_unless_told_otherwise(hub, github, an_alert):
+def test_alerts_in_every_state_are_asked_for_unless_told_otherwise(hub, github, an_alert):
     hub.alerts(code_scanning=[an_alert(1), an_alert(2, state="fixed"), an_alert(3, state=None)])
 
-    assert named(github()) == ["code-scanning/1", "code-scanning/3"]
-    assert {asked.query["state"] for asked in hub.asked} == {"open"}
+    assert named(github()) == ["code-scanning/1", "code-scanning/2", "code-scanning/3"]
+    assert not any("state" in asked.query for asked in hub.asked)
+    assert named(github(states=["open"])) == ["code-scanning/1", "code-scanning/3"]
+    assert hub.asked[-1].query["state"] == "open"
     assert named(github(states=["fixed"])) == ["code-scanning/2", "code-scanning/3"]
     assert "state" not in hub.asked[-1].query
 
