@@ -17,8 +17,8 @@ def open_directory(directory: int, path: str) -> int:
     return _descend(directory, _parts(path))
 
 
-def read_file(directory: int, path: str, most: int) -> bytes:
-    """A regular file's content, at most `most` bytes. `OSError` where it is more, or no file."""
+def open_file(directory: int, path: str) -> int:
+    """A descriptor of a regular file. `OSError` if it is none, or a link is on the way to it."""
     *parents, name = _parts(path)
     below = _descend(directory, parents)
     try:
@@ -30,11 +30,25 @@ def read_file(directory: int, path: str, most: int) -> bytes:
         os.close(descriptor)
         kind = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
         raise OSError(kind, "it is no regular file")
-    with os.fdopen(descriptor, "rb") as file:
+    return descriptor
+
+
+def read_file(directory: int, path: str, most: int) -> bytes:
+    """A regular file's content, at most `most` bytes. `OSError` where it is more, or no file."""
+    with os.fdopen(open_file(directory, path), "rb") as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it is larger than {most >> 10} KiB")
     return content
+
+
+def why(fault: OSError) -> str:
+    """Why a file or a directory could not be opened, in words."""
+    if fault.errno == errno.ELOOP:
+        return "a symbolic link leads there"
+    if fault.errno == errno.ENOTDIR:
+        return "a part of it is no directory, or a symbolic link"
+    return (fault.strerror or str(fault)).lower()
 
 
 def _parts(path: str) -> list[str]:

@@ -142,6 +142,13 @@ class ScanContext(Protocol):
         """Name the report that a tool wrote. `ReportUnreadable` if it is not there or empty."""
         ...
 
+    def file_in_target(self, path: str, /) -> str:
+        """A file of the target that an option names, as the tool is to be told: `./images/a.tar`.
+
+        Raises `CommandError` where there is no such file, or a link is on the way to it.
+        """
+        ...
+
     def progress(self, percent: float | None, message: str) -> None:
         """Say how far the scan is: 0 to 100, or None for a phase without a number."""
         ...

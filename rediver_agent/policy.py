@@ -5,13 +5,13 @@ below that descriptor, component by component, without following any link. The t
 that descriptor, so what was checked is what is scanned.
 """
 
-import errno
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
+from rediver_agent.below import why
 from rediver_agent.contract.commands import AnyCommand
 from rediver_agent.errors import CommandExpired, TargetNotAllowed, TypeNotAllowed
 
@@ -108,13 +108,5 @@ def _descend(root: PurePosixPath, parts: Sequence[str]) -> int:
         if descriptor >= 0:
             os.close(descriptor)
         path = root.joinpath(*parts)
-        raise TargetNotAllowed(f"'{path}' cannot be scanned: {_why(fault)}") from fault
+        raise TargetNotAllowed(f"'{path}' cannot be scanned: {why(fault)}") from fault
     return descriptor
-
-
-def _why(fault: OSError) -> str:
-    if fault.errno == errno.ELOOP:
-        return "a symbolic link leads there"
-    if fault.errno == errno.ENOTDIR:
-        return "a part of it is no directory, or a symbolic link"
-    return (fault.strerror or str(fault)).lower()

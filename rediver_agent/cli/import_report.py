@@ -7,6 +7,8 @@ from typing import Final
 import anyio
 import anyio.to_thread
 import click
+from rich.console import Console
+from rich.text import Text
 
 from rediver_agent.cli.baseline import Comparison, read_baseline
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
@@ -83,4 +85,9 @@ def _say(outcomes: Sequence[Outcome]) -> None:
 
 
 async def _read_all(reader: FileReader, files: Sequence[Path]) -> list[Outcome]:
-    return [await anyio.to_thread.run_sync(reader.read, path) for path in files]
+    console = Console(stderr=True, highlight=False)
+    outcomes: list[Outcome] = []
+    for path in files:
+        with console.status(Text(f"reading {printable(path.name)}")):  # on a terminal alone
+            outcomes.append(await anyio.to_thread.run_sync(reader.read, path))
+    return outcomes

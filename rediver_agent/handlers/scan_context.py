@@ -6,13 +6,14 @@ import shutil
 import uuid
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 import anyio.to_thread
 
 from rediver_agent import process
-from rediver_agent.errors import ReportUnreadable, ToolError, ToolMissing
+from rediver_agent.below import open_file, why
+from rediver_agent.errors import ReportUnreadable, TargetNotAllowed, ToolError, ToolMissing
 from rediver_agent.executor import Job
 from rediver_agent.interfaces import AnyScanner, Completed, Log, ScanReport
 from rediver_agent.spool import RecordedRun, Spool
@@ -84,6 +85,16 @@ class AgentScanContext:
                 f"{self.scanner.name} left an empty report, which proves nothing"
             )
         return ScanReport(report, format)
+
+    def file_in_target(self, path: str, /) -> str:
+        """See `ScanContext.file_in_target`."""
+        try:
+            os.close(open_file(self.directory, path))
+        except OSError as fault:
+            raise TargetNotAllowed(
+                f"{path!r} is no file in {self.target} that may be read: {why(fault)}"
+            ) from fault
+        return f"./{PurePosixPath(path)}"
 
     def progress(self, percent: float | None, message: str) -> None:
         """See `ScanContext.progress`."""

@@ -5,13 +5,19 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import anyio
 
 from rediver_agent.contract.findings import Asset, Finding
-from rediver_agent.errors import DiskFull, ReportUnreadable, ToolError, ToolMissing
+from rediver_agent.errors import (
+    DiskFull,
+    ReportUnreadable,
+    TargetNotAllowed,
+    ToolError,
+    ToolMissing,
+)
 from rediver_agent.interfaces import (
     AnyCollector,
     AnyScanner,
@@ -93,6 +99,12 @@ class FakeScanContext:
         if not report.is_file() or report.stat().st_size == 0:
             raise ReportUnreadable(f"{self.target}: the tool left no report, or an empty one")
         return ScanReport(report, format)
+
+    def file_in_target(self, path: str, /) -> str:
+        """See `ScanContext.file_in_target`. Every file is there that does not lie outside."""
+        if path.startswith("/") or ".." in PurePosixPath(path).parts:
+            raise TargetNotAllowed(f"{path!r} is no file in {self.target} that may be read")
+        return f"./{PurePosixPath(path)}"
 
     def progress(self, percent: float | None, message: str) -> None:
         """See `ScanContext.progress`."""

@@ -1,6 +1,7 @@
 """The examples of the docs, run as they stand.
 
-A ```console block is typed line by line into a shell; `# exit N` says with what code a line ends.
+A ```console block is typed line by line into a shell; `> ` goes on with the line before, and
+`# exit N` says with what code a line ends.
 Lines below a command must be printed by it, in that order; `…` stands for anything. ```yaml blocks
 of settings are loaded, ```json blocks parsed.
 """
@@ -43,6 +44,8 @@ def commands(body):
     for line in body.splitlines():
         if line.startswith("$ "):
             found.append((line[2:], []))
+        elif line.startswith("> "):
+            found[-1] = (f"{found[-1][0]}\n{line[2:]}", found[-1][1])
         elif line.strip():
             found[-1][1].append(line)
     return found

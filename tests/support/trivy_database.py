@@ -29,7 +29,7 @@ def write_database(cache_dir: Path, updated_at: str, advisories: Bucket) -> None
 
 
 def advisories(*found: tuple[str, str, str, Mapping[str, Any], Mapping[str, Any]]) -> Bucket:
-    """From (source, package, id, advisory, details). What trivy needs to match and describe them."""
+    """From (source, package, id, advisory, details): what trivy matches and describes them by."""
     root: dict[str, Any] = {"/data-source": {}, "/vulnerability": {}}
     for source, package, number, advisory, details in found:
         root["/data-source"][source] = {

@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import anyio
 import pytest
@@ -132,7 +133,7 @@ def test_one_that_fails_is_begun_anew_after_waits_that_grow(tmp_path, fault, sai
     async def check(agent):
         await anyio.sleep(600)
         times = [at for at, _ in agent.ears.begun]
-        waits = [round(after - at) for at, after in zip(times, times[1:], strict=False)]
+        waits = [round(after - at) for at, after in pairwise(times)]
         assert waits[:8] == [1, 2, 4, 8, 16, 32, 60, 60]
         assert said in agent.problem
 
@@ -206,7 +207,7 @@ def test_one_that_minds_being_ended_ends_all_the_same(tmp_path, way):
     async def rude(_ctx):
         try:
             await anyio.sleep_forever()
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the fault that the agent must bear
             if way == "raises":
                 raise SystemExit(1) from None
 
@@ -305,7 +306,7 @@ def test_a_spool_that_is_full_has_nothing_of_a_push_it_could_not_keep(tmp_path):
             db.execute(f"PRAGMA max_page_count = {pages + 1}")
 
     large = FOUND.model_copy(update={"description": "x" * 90_000})
-    fault, _, _, agent = kept(tmp_path, ASSET, [large], TOOL, server=SERVER, meddle=shrink)
+    fault, *_ = kept(tmp_path, ASSET, [large], TOOL, server=SERVER, meddle=shrink)
 
     assert fault.reason == "disk_full"
     with sqlite3.connect(tmp_path / FILE_NAME) as db:

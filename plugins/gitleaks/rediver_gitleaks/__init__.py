@@ -18,7 +18,7 @@ from rediver_agent import (
     hookimpl,
 )
 from rediver_gitleaks._baseline import known_leaks, marked
-from rediver_gitleaks._config import extending, write_config
+from rediver_gitleaks._config import text_of, with_exclusions
 from rediver_gitleaks._options import Options
 from rediver_gitleaks._parse import GitleaksParser
 from rediver_gitleaks._report import complaints, looked_at, require_leaks, rules_hash
@@ -51,11 +51,9 @@ class Gitleaks(Scanner[Options]):
         version = await self.probe(ctx)
         known = await run_sync(known_leaks, options.baseline) if options.baseline else None
         target = await _target(ctx, options)
-        base = extending(options.config) if options.config else target.base
-        config, report = ctx.work_dir / "config.toml", ctx.work_dir / "report.json"
-        write_config(config, base, target.root, options.exclude)
+        report = ctx.work_dir / "report.json"
         done = await ctx.run(
-            *("gitleaks", *target.arguments, f"--config={config}"),
+            *("gitleaks", *target.arguments, f"--config={_config(ctx, options, target)}"),
             *(f"--report-path={report}", "--report-format=json", "--redact"),
             # 42 for leaks, since 1, the default, is also said for every failure
             *("--exit-code=42", "--log-level=info", "--no-banner"),
@@ -79,6 +77,20 @@ async def _target(ctx: ScanContext, options: Options) -> Target:
         choose = trusted_history if options.honour_repository_config else history
         return await choose(ctx, options.branch, options.since)
     return await (trusted_folder(ctx) if options.honour_repository_config else folder(ctx))
+
+
+def _config(ctx: ScanContext, options: Options, target: Target) -> str:
+    """The configuration to use: as it is where nothing is to be left out."""
+    own = options.config or target.config
+    if own and not options.exclude:
+        return own
+    if options.config:
+        base = text_of(options.config)
+    else:
+        base = f'[extend]\npath = "{own}"\n' if own else "[extend]\nuseDefault = true\n"
+    file = ctx.work_dir / "config.toml"
+    file.write_text(with_exclusions(base, target.root, options.exclude))
+    return str(file)
 
 
 @hookimpl

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Final, cast
 
 from pydantic import AfterValidator
 
+from rediver_agent import ToolError
+
 _TOKENS: Final = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _MAX_BYTES: Final = 4 << 20
 
@@ -45,18 +47,28 @@ Config = Annotated[str, AfterValidator(_config)]
 """The path of a configuration that is there and has rules, absolute."""
 
 
-def write_config(path: Path, base: str, root: str, exclude: Sequence[str]) -> None:
-    """Write a configuration that extends `base`, less globs below `root` (a regex) to leave out."""
-    text = f"[extend]\n{base}\n"
-    if exclude:
-        paths = [f"{root}(?:.*/)?{_regex(glob)}(?:/|$)" for glob in exclude]
-        text += f"[[allowlists]]\npaths = {json.dumps(paths)}\n"
-    path.write_text(text)
+def with_exclusions(base: str, root: str, exclude: Sequence[str]) -> str:
+    """A configuration's text, less globs below `root` (a regex) to leave out."""
+    if not exclude:
+        return base
+    paths = [f"{root}(?:.*/)?{_regex(glob)}(?:/|$)" for glob in exclude]
+    return f"{base}\n[[allowlists]]\npaths = {json.dumps(paths)}\n"
 
 
-def extending(path: str) -> str:
-    """What a configuration says that extends the one at `path`."""
-    return f"path = {json.dumps(path)}"  # a basic string of TOML is one of JSON
+def text_of(config: str) -> str:
+    """The text of a configuration of the host, to be added to. `ToolError` where that cannot be.
+
+    It is not extended by ours: gitleaks goes two steps only, and drops the rules beyond in silence.
+    """
+    try:
+        text = Path(config).read_text(encoding="utf-8")
+    except OSError as fault:
+        raise ToolError(f"{config} cannot be read: {fault.strerror}") from fault
+    if "allowlist" in tomllib.loads(text):
+        raise ToolError(
+            f"{config} has an [allowlist], which excludes nothing more: write it as [[allowlists]]"
+        )
+    return text
 
 
 def _regex(glob: str) -> str:

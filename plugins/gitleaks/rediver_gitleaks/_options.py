@@ -15,6 +15,7 @@ from rediver_gitleaks._baseline import Baseline
 from rediver_gitleaks._config import Config
 
 _NUMBERS: Final = ("max_target_megabytes", "max_decode_depth", "max_archive_depth")
+_LAST_DAY: Final = date(2099, 12, 31)  # git takes a later one for no day at all
 
 RuleId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w.-]*$", max_length=200)]
 Branch = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][\w./@+-]*$", max_length=250)]
@@ -31,7 +32,10 @@ class Options(BaseModel, extra="forbid"):
         description="Of the history only the commits of this branch (`main`, `origin/main`) or tag",
     )
     since: date | None = Field(
-        default=None, description="Of the history only the commits from this day on: `2026-01-31`"
+        default=None,
+        ge=date(1970, 1, 1),
+        le=_LAST_DAY,
+        description="Of the history only the commits from this day on: `2026-01-31`",
     )
     rules: list[RuleId] = Field(
         default=[],

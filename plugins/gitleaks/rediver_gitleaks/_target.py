@@ -14,9 +14,9 @@ from typing import Final
 
 from rediver_agent import Notice, ScanContext, ToolError
 
-DEFAULT: Final = "useDefault = true"
 LINK: Final = "rediver-target-[0-9a-f]{32}"
 
+_CONFIG: Final = ".gitleaks.toml"
 _NAME: Final = "rediver-target-"
 _HERE: Final = Path("/proc/self/cwd")  # where a process runs: for gitleaks, the target
 _OURS: Final = re.compile(rf".*?/{LINK}/")
@@ -34,13 +34,13 @@ class Target:
 
     arguments: tuple[str, ...]
     root: str = "^"
-    base: str = DEFAULT
+    config: str | None = None  # the target's own, from there
     notices: tuple[Notice, ...] = ()
 
 
 async def trusted_folder(ctx: ScanContext) -> Target:
     """The folder, with all that it says about its own scan."""
-    return Target(("dir", "."), base=await _own_base(ctx))
+    return Target(("dir", "."), config=await _own_config(ctx))
 
 
 async def folder(ctx: ScanContext) -> Target:
@@ -59,7 +59,7 @@ async def trusted_history(ctx: ScanContext, branch: str | None, since: date | No
     """The commits, with all that the checkout says about its own scan."""
     _, notices = await _repository(ctx)
     log = await _log(ctx, branch, since)
-    return Target(("git", ".", log), base=await _own_base(ctx), notices=notices)
+    return Target(("git", ".", log), config=await _own_config(ctx), notices=notices)
 
 
 async def history(ctx: ScanContext, branch: str | None, since: date | None) -> Target:
@@ -78,9 +78,9 @@ def _deaf(ctx: ScanContext) -> tuple[str, str]:
     return "--ignore-gitleaks-allow", f"--gitleaks-ignore-path={ctx.work_dir}"
 
 
-async def _own_base(ctx: ScanContext) -> str:
-    there = await ctx.run("test", "-f", ".gitleaks.toml", ok={0, 1})
-    return "useDefault = true" if there.exit_code else 'path = ".gitleaks.toml"'
+async def _own_config(ctx: ScanContext) -> str | None:
+    there = await ctx.run("test", "-f", _CONFIG, ok={0, 1})
+    return None if there.exit_code else _CONFIG
 
 
 async def _repository(ctx: ScanContext) -> tuple[str, tuple[Notice, ...]]:

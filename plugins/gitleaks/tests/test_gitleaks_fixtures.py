@@ -45,6 +45,10 @@ def test_the_report_is_read_as_the_manifest_says(entry):
         assert location is not None
         assert (location.path, location.start_line) == (first["file"], first["line"])
         assert found[0].properties.get("commit", "") == first["commit"]
+        assert found[0].rule_id == first["rule"]
+    if "redacted" in expected:
+        shown = [f.location.snippet or "" for f in found if f.location]
+        assert len([snippet for snippet in shown if MASK in snippet]) == expected["redacted"]
     raw = json.loads(report) or []
     for finding, leak in zip(found, raw, strict=True):
         secret = leak.get("Secret", leak.get("offender"))

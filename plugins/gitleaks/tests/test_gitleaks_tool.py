@@ -182,11 +182,12 @@ def test_a_configuration_of_the_host_and_its_rules_find_what_they_name(run, targ
     ours.write_text(f'[extend]\npath = "{base}"\n[[rules]]\nid = "ours"\nregex = "A=[0-9]"\n')
     write(target / "vendor" / "c.env", "A=2\n")
 
+    with pytest.raises(ToolError, match="nosuch not found"):
+        run(rules=["nosuch"])
+
     report = run(config=str(ours), rules=["ours", "github-pat"], exclude=["vendor"])
 
     assert places(report) == {("ours", "a.env", 1), ("github-pat", "keys/b.env", 1)}
-    with pytest.raises(ToolError, match="nosuch not found"):
-        run(rules=["nosuch"])
 
 
 def test_a_baseline_marks_what_an_earlier_scan_of_the_same_folder_found(run, target, tmp_path):
@@ -225,9 +226,10 @@ def test_of_a_history_only_a_branch_or_what_is_new_is_scanned(run, target):
     git(target, "commit", "-qm", "two")
 
     old = run(history=True, branch="old", since="2001-01-01")
-    none = run(history=True, since="2999-01-01")
-
     assert places(old) == BOTH
+    none = run(history=True, since="2099-12-31")
+
+    assert places(none) == set()
     assert old.tool is not None
     assert old.tool.properties["commits_scanned"] == 1
     assert [notice.level for notice in none.notices] == ["warning"]

@@ -254,7 +254,7 @@ def test_what_the_tool_could_not_look_at_is_a_warning():
 @pytest.mark.parametrize(
     ("more", "document", "words"),
     [
-        ({}, {"reslts": [], "errors": []}, "path 'results' is not in the report; its keys are: reslts"),
+        ({}, {"reslts": [], "errors": []}, "'results' is not in the report; its keys are: reslts"),
         ({}, {}, "its keys are: none"),
         ({}, [ENTRY], r"there is a list, not an object with the key 'results'; write \[\] before"),
         ({}, {"results": {"a": ENTRY}}, r"there is an object, not a list; end it with \.\*"),

@@ -1,6 +1,7 @@
 """Whatever a report and a mapping hold, nothing is raised but the parser's own sentence."""
 
 import json
+from collections import ChainMap
 from contextlib import suppress
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import yaml
 from depth import DEPTH
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from pydantic import ValidationError
 
 from rediver_agent.configured_parsers import by_file
@@ -35,45 +35,56 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
     max_leaves=12,
 )
+objects = st.dictionaries(keys, values, min_size=1, max_size=4)
+many = st.lists(objects | scalars, max_size=3) | st.dictionaries(keys, objects, max_size=3)
+reports = st.one_of(
+    values,
+    many,
+    st.fixed_dictionaries({"a": many}, optional={"b": values}),
+    st.fixed_dictionaries({"b": st.lists(st.fixed_dictionaries({"a": many}), max_size=2)}),
+    st.lists(st.fixed_dictionaries({"a": st.fixed_dictionaries({"b": many})}), max_size=2),
+)
 steps = st.sampled_from(["a", "b", '"c.d"', "item", "*", "[]", "[0]", "[-1]"])
 paths = st.lists(steps, max_size=3).map(".".join)
-places = st.tuples(st.sampled_from(["", "^.", "^.^."]), paths | st.just("@key")).map("".join)
-sources = places | st.fixed_dictionaries({"constant": scalars})
+places = paths | st.just("@key") | st.tuples(st.just("^."), paths).map("".join)
+constants = st.integers() | st.booleans() | st.sampled_from(["high", "x" * 2000, "\ud800", "\0"])
+sources = places | st.fixed_dictionaries({"constant": constants})
 fields = sources | st.lists(sources, min_size=1, max_size=2)
+entry_lists = st.sampled_from([".", "*", "a", "a.*", "b[].a", "*.a[]", "[].a.b"])
 
 
 def section(*names):
     return st.fixed_dictionaries({}, optional=dict.fromkeys(names, fields))
 
 
-mappings = st.fixed_dictionaries(
-    {"tool": st.just("t"), "title": fields, "default_severity": st.just("low")},
-    optional={
-        "lines": st.booleans(),
-        "findings": st.lists(steps, max_size=3).map(".".join),
-        "severity": fields | st.fixed_dictionaries({"cvss": places}),
-        "message": fields,
-        "confidence": fields,
-        "errors": fields,
-        "where": st.dictionaries(places, scalars, max_size=1),
-        "location": section("path", "start_line", "end_column", "snippet"),
-        "vulnerability": section("cve_id", "cwe_ids", "cvss_score", "fixed_versions"),
-        "properties": st.dictionaries(keys, fields, max_size=2),
-        "tags": fields,
-    },
+def some(**optional):
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+mappings = st.builds(
+    lambda *parts: {"tool": "t", "default_severity": "low"} | dict(ChainMap(*parts)),
+    st.fixed_dictionaries({"title": fields, "findings": entry_lists}),
+    some(lines=st.booleans(), severity=fields | st.fixed_dictionaries({"cvss": paths})),
+    some(message=fields, confidence=fields, tags=fields, errors=st.sampled_from(["a", "b[]"])),
+    some(location=section("path", "start_line", "end_column", "snippet")),
+    some(vulnerability=section("cve_id", "cwe_ids", "cvss_score", "fixed_versions")),
+    some(properties=st.dictionaries(keys, fields, max_size=2)),
+    some(where=st.dictionaries(paths, constants, max_size=1)),
 )
+CUTS = st.sampled_from([0, 0, 0, 0, 1, 5])
 secret_mappings = st.builds(
     lambda mapping, secret: {**mapping, "type": "secret", "secret": secret}, mappings, places
 )
 
 
 @settings(deadline=None, max_examples=400 * DEPTH, suppress_health_check=list(HealthCheck))
-@given(mappings | secret_mappings, st.lists(values, max_size=3), st.sampled_from([0, 0, 0, 1, 5]))
+@given(mappings | secret_mappings, st.lists(reports, min_size=1, max_size=2), CUTS)
 def test_any_json_by_any_mapping_is_read_or_refused(mapping, documents, cut):
     try:
         options = JSON_PARSER.options.model_validate(mapping)
     except ValidationError:
         return  # it cannot be meant
+    documents = documents if mapping.get("lines") else documents[:1]
     data = b"\n".join(json.dumps(each).encode() for each in documents)
     with suppress(ReportUnreadable):
         for event in parse(JSON_PARSER.with_options(options), data[: len(data) - cut]):

@@ -5,11 +5,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from depth import DEPTH
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rediver_agent import MASK, Notice, ReportUnreadable, ToolInfo
 from rediver_agent.contract import Finding, Report, dump
+from rediver_agent.fingerprint import Fingerprinter
 from rediver_agent.testing import check_parser, discovered, parse
 from rediver_json import JsonParser
 
@@ -92,12 +94,47 @@ own_findings = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None)  # the machine may be busy
-@given(st.lists(own_findings, max_size=4))
-def test_what_was_printed_is_read_without_loss(written):
-    report = Report.model_validate(a_report(*written))
+own_secrets = st.builds(
+    lambda finding, line, kind: {
+        **finding,
+        "type": "secret",
+        "location": {"path": "p", "snippet": f"{line}***"},
+        "related_locations": [],
+        "data_flow": [],
+        "secret": {"secret_type": kind, "masked_value": "***"},
+    },
+    own_findings,
+    words,
+    words,
+)
 
-    assert findings({"reports": [dump(report)]}) == report.findings
+
+@settings(deadline=None, max_examples=60 * DEPTH)  # the machine may be busy
+@given(st.lists(own_findings | own_secrets, max_size=4), st.booleans(), st.integers(1, 3))
+def test_what_was_printed_is_read_without_loss(written, partial, parts):
+    """In parts too, with the same fingerprints, and partial if it was."""
+    prints = Fingerprinter()
+    report = Report.model_validate(a_report(*written, tool={"name": "lint", "version": "1"}))
+    report.findings[:] = [
+        finding.model_copy(update={"fingerprint": prints.fingerprint(finding)})
+        for finding in report.findings
+    ]
+    document = []
+    for part in range(parts):
+        more = {"part": part, "last": part == parts - 1}
+        more |= {"coverage_type": "partial"} if partial else {}
+        printed = dump(report) | {"metadata": METADATA | more}
+        document.append(printed | {"findings": printed["findings"][part::parts]})
+    ordered = [finding for part in range(parts) for finding in report.findings[part::parts]]
+    found = findings({"reports": document})
+    anew = Fingerprinter()
+
+    assert found == [each.model_copy(update={"fingerprint": None}) for each in ordered]
+    assert sorted(map(anew.fingerprint, found)) == sorted(each.fingerprint for each in ordered)
+    assert read({"reports": document})[0] == ToolInfo("lint", "1")
+    assert {notice.level for notice in notices({"reports": document})} == (
+        {"warning"} if partial else set()
+    )
 
 
 def test_what_rediver_does_not_know_is_kept_among_the_properties():
@@ -214,7 +251,7 @@ def test_reports_of_other_formats_are_left_to_others(head):
     assert not JsonParser().sniff(head)
 
 
-@settings(deadline=None, max_examples=200)  # the machine may be busy
+@settings(deadline=None, max_examples=100 * DEPTH)  # the machine may be busy
 @given(st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=3), st.integers(0, 30)), max_size=5))
 def test_any_bytes_are_read_or_refused(changes):
     data = SAMPLE

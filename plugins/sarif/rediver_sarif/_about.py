@@ -64,6 +64,7 @@ def about(tool: str, rule_id: str, rule: Rule, own: Own) -> About:
         "description": rule.description,
         "confidence": rule.confidence,
         "tags": tuple(tags),
+        "references": rule.links,
         "vulnerability": Vulnerability.model_validate(numbers) if numbers else None,
         "misconfiguration": None,
         "secret": None,

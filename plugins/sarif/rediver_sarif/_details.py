@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
-from rediver_sarif._message import addresses, without_links, written
+from rediver_sarif._message import linked, without_links, written
 from rediver_sarif._rule import Rule
 from rediver_sarif._values import MAX_TEXT, array, distinct, table, tables, text, word, words
 
@@ -70,11 +70,11 @@ def commit(result: Object) -> dict[str, str]:
 
 def references(result: Object, rule: Rule, message: str) -> Sequence[str]:
     """Where to read on: the rule's page first."""
-    linked = addresses(message, MAX_ENTRIES) if "](http" in message else ()
-    if not linked and "hostedViewerUri" not in result and "workItemUris" not in result:
-        return rule.links
-    uris = [word(result.get("hostedViewerUri")), *words(result.get("workItemUris"), MAX_ENTRIES)]
-    return distinct(filter(None, [*rule.links, *linked, *uris]), MAX_ENTRIES)
+    found = linked(message, MAX_ENTRIES) if "](http" in message else []
+    if "hostedViewerUri" in result or "workItemUris" in result:
+        uris = [word(result.get("hostedViewerUri")), *words(result.get("workItemUris"), MAX_ENTRIES)]
+        found += filter(None, uris)
+    return distinct([*rule.links, *found], MAX_ENTRIES) if found else rule.links
 
 
 def remediation(value: object) -> dict[str, str] | None:

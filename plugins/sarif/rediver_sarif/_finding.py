@@ -35,13 +35,13 @@ MAX_STEPS: Final = 500
 _NO_PROBLEMS: Final = frozenset({"pass", "notApplicable", "informational"})
 _KEPT: Final = frozenset({"baselineState", "rank", "occurrenceCount"})
 _NOTHING: Final[Object] = {}
-_validated: Final = Finding.__pydantic_validator__.validate_python  # without a frame for each
+validated: Final = Finding.__pydantic_validator__.validate_python  # without a frame for each
 
 Fields = dict[str, Any]
 
 
 @dataclass(slots=True)
-class _Case:
+class Case:
     """One result, and what was found out about it."""
 
     result: Object
@@ -72,16 +72,16 @@ class Findings:
         if kind in _NO_PROBLEMS or result.get("baselineState") == "absent":
             return None
         properties, locations = result.get("properties"), result.get("locations")
-        case = _Case(
+        case = Case(
             result,
             kind,
             self._rules.of(result),
             table(properties) if properties else _NOTHING,
             tables(locations, MAX_LOCATIONS) if locations else [],
         )
-        return _validated(self._fields(case))
+        return validated(self._fields(case))
 
-    def _fields(self, case: _Case) -> Fields:
+    def _fields(self, case: Case) -> Fields:
         result, named = case.result, case.named
         message = self._said(result.get("message"), case)
         own = self._own(case, message)
@@ -100,7 +100,18 @@ class Findings:
         self._add_what_tools_give(fields, case)
         return fields
 
-    def _hide(self, fields: Fields, case: _Case, message: str) -> str:
+    def _add_rarer(self, fields: Fields, case: Case) -> None:
+        """What most results do not have."""
+        result = case.result
+        if "codeFlows" in result and (flow := self._steps(self._flow(result), case)):
+            fields["data_flow"] = flow
+        if "suppressions" in result:
+            accepted = details.suppression(result["suppressions"], case.redactor)
+            fields["suppression"] = accepted
+        if "fixes" in result and not case.redactor:
+            fields["remediation"] = details.remediation(result["fixes"])
+
+    def _hide(self, fields: Fields, case: Case, message: str) -> str:
         """What is said of a secret, without it. Returns the message."""
         case.redactor = redactor = self._redactor(case)
         message = self._said(case.result.get("message"), case)
@@ -110,10 +121,11 @@ class Findings:
         fields["tags"] = [redactor(tag) for tag in fields["tags"]]
         return message
 
-    def _own(self, case: _Case, message: str) -> Own:
+    def _own(self, case: Case, message: str) -> Own:
         """What the result adds to what its rule says of the matter."""
         result, properties = case.result, case.properties
-        cwe = message if "cwe" in message.lower() else ""
+        # Only where the rule names none: `lower` is slow on text that is not ASCII.
+        cwe = message if not case.named.rule.cwe_ids and "cwe" in message.lower() else ""
         secret = "partialFingerprints" in result and details.is_of_a_secret(result)
         addresses = packages_among(case.locations)
         told = facts(properties, message, addresses)
@@ -130,7 +142,7 @@ class Findings:
             facts=told,
         )
 
-    def _place(self, fields: Fields, case: _Case) -> str | None:
+    def _place(self, fields: Fields, case: Case) -> str | None:
         """Where it is, what belongs to it, and the way there. Returns the address as written."""
         result, locations = case.result, case.locations
         main = next((place for place in locations if "physicalLocation" in place), None)
@@ -139,8 +151,6 @@ class Findings:
             others += tables(result.get("relatedLocations"), MAX_LOCATIONS)
             if related := self._steps(others[:MAX_LOCATIONS], case):
                 fields["related_locations"] = related
-        if "codeFlows" in result and (flow := self._steps(self._flow(result), case)):
-            fields["data_flow"] = flow
         if main is None:
             if "analysisTarget" not in result:
                 return None
@@ -150,7 +160,7 @@ class Findings:
             fields["location"] = place
         return address
 
-    def _placed(self, location: Object, case: _Case) -> tuple[Fields, str | None]:
+    def _placed(self, location: Object, case: Case) -> tuple[Fields, str | None]:
         """A place; of the source of a secret nothing is left but the mark."""
         place, address = self._locations.place(location)
         if case.redactor and "snippet" in place:
@@ -174,7 +184,7 @@ class Findings:
             return step
         return self._run.part("threadFlowLocations", index(step.get("index")))
 
-    def _steps(self, places: list[Object], case: _Case) -> list[Fields]:
+    def _steps(self, places: list[Object], case: Case) -> list[Fields]:
         steps: list[Fields] = []
         for place in places:
             step, _ = self._placed(place, case)
@@ -184,7 +194,7 @@ class Findings:
                 steps.append(step)
         return steps
 
-    def _said(self, message: object, case: _Case) -> str:
+    def _said(self, message: object, case: Case) -> str:
         """A message's text; for a secret with nothing of it, nor of its arguments."""
         if not message:
             return ""
@@ -196,14 +206,14 @@ class Findings:
         said["arguments"] = [MASK] * len(array(said.get("arguments")))
         return case.redactor(resolved(said, case.named.rule.messages, *self._strings))
 
-    def _redactor(self, case: _Case) -> Redactor:
+    def _redactor(self, case: Case) -> Redactor:
         rule = case.named.rule
         said = (case.named.id, rule.name, rule.title, rule.help_uri, self._tool)
         places = (self._locations.place(place)[0] for place in case.locations)
         paths = [str(place.get("path", "")) for place in places]
         return Redactor(case.result, [*said, *paths, *details.commit(case.result).values()])
 
-    def _properties(self, fields: Fields, case: _Case, address: str | None) -> Fields:
+    def _properties(self, fields: Fields, case: Case, address: str | None) -> Fields:
         """The tool's own properties (not those of a secret), and what else SARIF says."""
         result, said = case.result, dict[str, Any]()
         if case.kind != "fail":
@@ -225,10 +235,9 @@ class Findings:
         own.pop("tags", None)
         return {**own, "sarif": said} if said else own
 
-    def _add_what_tools_give(self, fields: Fields, case: _Case) -> None:
+    def _add_what_tools_give(self, fields: Fields, case: Case) -> None:
         result, redactor = case.result, case.redactor
-        if "suppressions" in result:
-            fields["suppression"] = details.suppression(result["suppressions"], redactor)
+        self._add_rarer(fields, case)
         if redactor:
             fields["partial_fingerprints"] = details.commit(result)
             fields["references"] = list(filter(None, [case.named.rule.help_uri]))
@@ -236,5 +245,3 @@ class Findings:
         if "partialFingerprints" in result or "fingerprints" in result:
             fields["partial_fingerprints"] = details.fingerprints(result)
         fields["references"] = details.references(result, case.named.rule, fields["message"])
-        if "fixes" in result:
-            fields["remediation"] = details.remediation(result["fixes"])

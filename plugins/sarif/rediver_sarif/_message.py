@@ -7,6 +7,7 @@ from typing import Any, Final
 from rediver_sarif._values import MAX_TEXT, array, table, text, word
 
 _MAX_STRINGS: Final = 100  # templates kept of one rule, and arguments of one message
+_MAX_ADDRESS: Final = 1000
 _PLACEHOLDER: Final = re.compile(r"\{\{|\}\}|\{(\d{1,3})\}")
 # `[words](target)`, the target a web address or the id of a related location.
 _LINK: Final = re.compile(r"(?<!\\)\[((?:\\.|[^\\\[\]])*)\]\(([^()\s]{1,1000})\)")
@@ -54,6 +55,19 @@ def addresses(said: str, limit: int) -> list[str]:
         if len(found) == limit:
             break
     return list(found)
+
+
+def linked(said: str, limit: int) -> list[str]:
+    """The web addresses of the links embedded in a message."""
+    found: list[str] = []
+    at = said.find("](http")
+    while at >= 0 and len(found) < limit:
+        end = said.find(")", at)
+        address = said[at + 2 : end]
+        if end > 0 and len(address) <= _MAX_ADDRESS and len(address.split()) == 1:
+            found.append(address)
+        at = said.find("](http", at + 2)
+    return found
 
 
 def _filled(template: str, arguments: list[Any]) -> str:

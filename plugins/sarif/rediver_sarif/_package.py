@@ -7,12 +7,14 @@ locations. What a result says wins over what its rule says.
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
 from rediver_sarif._values import MAX_WORD, Object, score, table, tables, word, words
 
 _MAX: Final = 20
+_MAX_SAID: Final = 4000
 _TRIVY: Final = re.compile(
     r"Package: (.*)\nInstalled Version: (.*)\n(?:.*\n){0,3}?Fixed Version: (.*)"
 )
@@ -86,9 +88,8 @@ def facts(properties: Object, said: str, addresses: list[str]) -> Facts:
     if not properties and not addresses:
         if "ackage: " not in said:
             return NO_FACTS
-        if match := _TRIVY.match(said):
-            name, version, fixed = match.groups()
-            return Facts(Package(word(name), word(version), fixed=_versions([fixed])))
+        if len(said) < _MAX_SAID and (match := _TRIVY.match(said)):
+            return _of_trivy(*match.groups())
     bag = dict(_flat(properties, 2))
     for name, value in _lines(said):
         bag.setdefault(name, value)
@@ -101,6 +102,11 @@ def facts(properties: Object, said: str, addresses: list[str]) -> Facts:
         source=source,
         vector=next(iter(_first(bag, _VECTORS)), "")[:200],
     )
+
+
+@lru_cache(512)
+def _of_trivy(name: str, version: str, fixed: str) -> Facts:
+    return Facts(Package(word(name), word(version), fixed=_versions([fixed])))
 
 
 def packages_among(locations: list[Object]) -> list[str]:

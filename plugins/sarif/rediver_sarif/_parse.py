@@ -16,6 +16,7 @@ from rediver_agent import Notice, ParseEvent, ReportUnreadable, items
 from rediver_agent.contract import Finding
 from rediver_sarif._finding import Findings
 from rediver_sarif._outline import RESULTS, Outline, read_outline
+from rediver_sarif._quick import QuickFindings
 from rediver_sarif._run import Run
 from rediver_sarif._store import Store
 from rediver_sarif._values import table
@@ -48,7 +49,7 @@ def _of_runs(outline: Outline, results: Iterator[Any]) -> Iterator[ParseEvent]:
     for run in outline.runs:
         yield run.tool
         yield from run.notices()
-        yield from _of_run(run, Findings(run, several=several), islice(results, run.results))
+        yield from _of_run(run, QuickFindings(run, several=several), islice(results, run.results))
     if next(results, results) is not results:
         raise ReportUnreadable(
             "a key of the report has dots in it and looks like a path to results"

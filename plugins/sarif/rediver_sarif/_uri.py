@@ -8,7 +8,7 @@ no `..`. Where that took something away, the address as it was written is kept b
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote
 
 from rediver_sarif._values import Object, index, table, text
@@ -22,14 +22,10 @@ _DRIVE: Final = re.compile(r"[A-Za-z]:/")
 _SOURCE_ROOTS: Final = frozenset({"SRCROOT", "SOURCEROOT"})
 
 
-class Place(NamedTuple):
-    """A path, and the address it came from where that says more."""
+Place = tuple[str | None, str | None]
+"""A path, and the address it came from where that says more."""
 
-    path: str | None
-    address: str | None = None
-
-
-_NOWHERE: Final = Place(None)
+_NOWHERE: Final[Place] = (None, None)
 
 
 class Paths:
@@ -44,7 +40,7 @@ class Paths:
         self._bases = bases
         self._artifact = artifact
         self._roots = self._ranked_roots(folders)
-        self._known = lru_cache(8192)(self._resolved)
+        self._known = lru_cache(4096)(self._resolved)
         self._listed = lru_cache(1024)(self._of_artifact)
 
     def of(self, location: object) -> Place:
@@ -56,6 +52,8 @@ class Paths:
         if not uri and (place := index(where.get("index"))) is not None:
             return self._listed(place)
         if type(uri) is str and len(uri) < _SHORT and (base is None or type(base) is str):
+            if base not in self._bases and _PLAIN.fullmatch(uri):
+                return uri, None
             return self._known(uri, base)
         return self._resolved(uri, base)
 
@@ -66,14 +64,14 @@ class Paths:
     def _resolved(self, written: object, base_id: object) -> Place:
         uri, base = text(written, MAX_URI), text(base_id, MAX_URI)
         if base not in self._bases and _PLAIN.fullmatch(uri):
-            return Place(uri)
+            return uri, None
         path = _decoded(self._joined(uri, base))
         for root in self._roots if _is_absolute(path) else ():
             if path.startswith(root):
-                return Place(_contained(path.removeprefix(root)) or None)
+                return _contained(path.removeprefix(root)) or None, None
         contained = _contained(path)
         kept = not _is_absolute(path) and not _leads_out(path)
-        return Place(contained or None, None if kept or contained == uri else uri)
+        return contained or None, None if kept or contained == uri else uri
 
     def _joined(self, uri: str, base: str) -> str:
         """The address with the bases it rests on before it, to the first absolute one."""

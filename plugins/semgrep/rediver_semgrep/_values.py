@@ -19,6 +19,7 @@ _CVE: Final = re.compile(r"CVE-\d{4}-\d{4,}", re.IGNORECASE)
 _PAGE: Final = re.compile(r"https?://[^\s@]+")
 _OWN_PAGE: Final = re.compile(r"https://(?:sg\.run|semgrep\.dev)/[\w./-]*")
 _SECRETS: Final = frozenset({"CWE-259", "CWE-321", "CWE-798"})  # hard-coded passwords, keys, …
+_SECRET_RULE: Final = re.compile(r"(?<![a-z])secrets?(?![a-z])", re.IGNORECASE)
 _CONFIDENCE: Final = {"HIGH": 90, "MEDIUM": 60, "LOW": 30}
 
 Object = Mapping[str, Any]
@@ -84,14 +85,14 @@ class Memory:
         known = self._known.get(rule_id)
         if known is not None and known[0] == raw:
             return known[1]
-        read = _metadata(raw)
+        read = _metadata(rule_id, raw)
         if len(self._known) >= MAX_RULES:
             self._known.clear()
         self._known[rule_id] = raw, read
         return read
 
 
-def _metadata(raw: Object) -> Metadata:
+def _metadata(rule_id: str, raw: Object) -> Metadata:
     cwes = [_CWE.match(word) for word in words(raw.get("cwe"))]
     cwe_ids = list(dict.fromkeys(f"CWE-{found[1]}" for found in cwes if found))
     kinds = [*words(raw.get("category")), *words(raw.get("subcategory"))]
@@ -110,7 +111,10 @@ def _metadata(raw: Object) -> Metadata:
         properties={
             key: text(raw[key])[:MAX_WORD] for key in ("likelihood", "impact") if text(raw.get(key))
         },
-        is_secret=bool(_SECRETS & set(cwe_ids)) or "secrets" in (*kinds, *technology),
+        # What may show a secret is one: better masked for nothing than shown.
+        is_secret=bool(_SECRETS & set(cwe_ids))
+        or not {"secret", "secrets"}.isdisjoint(map(str.lower, (*kinds, *technology)))
+        or _SECRET_RULE.search(rule_id) is not None,
         cve_id=next((found[0].upper() for found in cves if found), None),
         fixed_versions=_fixed_versions(raw.get("sca-fix-versions")),
     )

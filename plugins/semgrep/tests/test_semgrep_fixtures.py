@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rediver_agent import Notice, ReportUnreadable
-from rediver_agent.contract import Finding
+from rediver_agent import Notice, ReportUnreadable, ToolInfo
+from rediver_agent.contract import Finding, FindingType
 from rediver_agent.testing import parse
 from rediver_semgrep._parse import SemgrepParser
 
@@ -65,8 +65,42 @@ def test_the_report_is_read_as_the_manifest_says(entry):
     if first := expected.get("first"):
         location = found[0].location
         assert location is not None
-        assert (location.path, location.start_line) == (first["file"], first["line"])
+        assert (found[0].rule_id, location.path, location.start_line) == (
+            first["rule"],
+            first["file"],
+            first["line"],
+        )
+        assert (found[0].message or "").strip().startswith(first["message"].strip()[:100])
+        if location.snippet is None or location.snippet.isascii():
+            assert location.start_column == first["col"]
+    _told_of_the_run(events, expected)
+    _told_of_the_results(found, expected)
     assert not any("requires login" in event.model_dump_json() for event in found)
+
+
+def _told_of_the_run(events: list[Any], expected: dict[str, Any]) -> None:
+    tools = [event for event in events if isinstance(event, ToolInfo)]
+    if expected.get("version"):
+        assert {tool.version for tool in tools} == {expected["version"]}
+    if "files_scanned" in expected:
+        assert tools[-1].properties["files_scanned"] == expected["files_scanned"]
+    said = [event.message for event in events if isinstance(event, Notice)]
+    assert not any("scanned no file" in message for message in said)
+
+
+def _told_of_the_results(found: list[Finding], expected: dict[str, Any]) -> None:
+    open_ones = [f for f in found if f.type is not FindingType.SECRET]
+    if len(open_ones) < len(found):
+        return
+    counted = {
+        "with_fix": len([f for f in found if f.remediation and f.remediation.fix_code]),
+        "fingerprints": len([f for f in found if f.partial_fingerprints]),
+        "lines": len([f for f in found if f.location and f.location.snippet]),
+    }
+    for name, count in counted.items():
+        if name in expected:
+            about = expected[name]
+            assert count == (about if isinstance(about, int) else about.get("given", 0)), name
 
 
 def test_a_result_that_lacks_parts_is_told_for_each():

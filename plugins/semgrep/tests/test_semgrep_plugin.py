@@ -8,8 +8,8 @@ import anyio
 import pytest
 from pydantic import ValidationError
 
-from rediver_agent import Notice, ReportUnreadable, ToolError, ToolInfo
-from rediver_agent.contract import Finding, FindingType, Severity
+from rediver_agent import ReportUnreadable, ToolError, ToolInfo
+from rediver_agent.contract import Finding, Severity
 from rediver_agent.testing import (
     FakeScanContext,
     Played,
@@ -35,26 +35,8 @@ NO_RESULTS = json.dumps(
 )
 
 
-def report_of(*results: object, **more: object) -> bytes:
-    return json.dumps({"results": results, "errors": [], **more}).encode()
-
-
-def result(**extra: object) -> dict[str, object]:
-    return {
-        "check_id": "r",
-        "path": "a.py",
-        "start": {"line": 3, "col": 10},
-        "end": {"line": 3, "col": 14},
-        "extra": {"message": "Bad.", "severity": "ERROR", "metadata": {}, **extra},
-    }
-
-
 def findings(report: bytes) -> list[Finding]:
     return [event for event in parse(SemgrepParser(), report) if isinstance(event, Finding)]
-
-
-def notices(report: bytes) -> list[Notice]:
-    return [event for event in parse(SemgrepParser(), report) if isinstance(event, Notice)]
 
 
 def test_it_is_discovered_by_its_entry_point():
@@ -190,6 +172,32 @@ def test_the_report_says_which_rules_were_looked_for(tmp_path):
     assert rules_hash(["p/python"]) != rules_hash(["p/java"])
 
 
+@pytest.mark.parametrize("report", ["{}", '{"results": [], "errors": {}}', '{"errors": []}'])
+def test_a_run_whose_report_is_none_is_never_made_one(report, tmp_path):
+    run = {**RUN, "report.json": report}
+
+    made = scan(Semgrep(), FakeScanContext(tmp_path, {"semgrep": Played(files=run)}))
+
+    with pytest.raises(ReportUnreadable):
+        findings(made.path.read_bytes())
+
+
+def test_a_run_without_a_rule_is_an_error(tmp_path):
+    sarif = {"version": "2.1.0", "runs": [{"results": [], "tool": {"driver": {"rules": []}}}]}
+    run = {"report.json": b'{"results": [], "errors": []}', "report.sarif": json.dumps(sarif)}
+
+    with pytest.raises(ToolError, match="no rule in starter"):
+        scan(Semgrep(), FakeScanContext(tmp_path, {"semgrep": Played(files=run)}))
+
+
+def test_flows_that_were_asked_for_and_not_told_are_noted(tmp_path):
+    ctx = FakeScanContext(tmp_path, {"semgrep": Played(files=RUN)})
+
+    report = scan(Semgrep(), ctx, dataflow_traces=True)
+
+    assert [notice.level for notice in report.notices] == ["info"]
+
+
 def test_a_twin_that_tells_of_another_result_silences_nothing(tmp_path):
     other = json.loads(RUN["report.sarif"])
     other["runs"][0]["results"] = other["runs"][0]["results"][1:]
@@ -273,102 +281,3 @@ def test_registry_rules_fail_fast_where_there_is_no_network(rule):
 
 def test_rules_of_this_host_ask_no_registry():
     anyio.run(require_registry, ["starter", "/rules"], ("192.0.2.1", 1))
-
-
-def test_the_placeholder_for_lines_is_never_a_snippet():
-    found = findings(report_of(result(lines="requires login", fingerprint="requires login")))
-
-    assert found[0].location is not None
-    assert found[0].location.snippet is None
-    assert found[0].partial_fingerprints == {}
-
-
-def test_columns_are_code_points_where_the_line_is_told_and_as_they_are_elsewhere():
-    told, untold = findings(report_of(result(lines="# äöü x = eval(y)"), result()))
-
-    assert told.location is not None
-    assert untold.location is not None
-    assert (told.location.start_column, told.location.end_column) == (7, 11)
-    assert (untold.location.start_column, untold.location.end_column) == (10, 14)
-
-
-def test_a_rule_that_finds_credentials_quotes_nothing_of_them():
-    raw = result(
-        message="password hunter2 in the source",
-        lines="p = 'hunter2'",
-        fix="'hunter2'",
-        metadata={"cwe": ["CWE-798: Use of Hard-coded Credentials"]},
-    )
-
-    found = findings(report_of(raw))
-
-    assert found[0].type is FindingType.SECRET
-    assert found[0].secret is not None
-    assert "hunter2" not in found[0].model_dump_json()
-
-
-def test_errors_become_notices_by_their_level():
-    report = report_of(
-        errors=[
-            {"level": "error", "type": "SemgrepError", "message": "no such rule"},
-            {"level": "warn", "type": ["PartialParsing", []], "message": "at b.py:1:\n `x`"}
-            | {"path": "b.py"},
-            {"level": "info", "type": "Note", "message": "fine"},
-            "odd",
-        ]
-    )
-
-    assert notices(report) == [
-        Notice("error", "SemgrepError: no such rule"),
-        Notice("warning", "PartialParsing: at b.py:1:", "b.py"),
-        Notice("info", "Note: fine"),
-        Notice("warning", "None: "),
-    ]
-
-
-def test_files_left_out_are_told_but_for_media_and_what_was_excluded():
-    skipped = [
-        {"path": "huge.py", "reason": "exceeded_size_limit"},
-        {"path": "huge.png", "reason": "exceeded_size_limit"},
-        {"path": "huge.tar.gz", "reason": "exceeded_size_limit"},
-        {"path": "vendor/a.py", "reason": "cli_exclude_flags_match"},
-    ]
-
-    told = notices(report_of(paths={"scanned": [], "skipped": skipped}))
-
-    assert [(notice.level, notice.path) for notice in told] == [("warning", "huge.py")]
-
-
-@pytest.mark.parametrize(
-    "report",
-    [
-        b"{}",
-        b"[]",
-        b'{"results": []}',
-        b'{"results": null, "errors": []}',
-        b'{"results": {}, "errors": []}',
-        b'{"errors": []}',
-    ],
-)
-def test_what_lacks_results_or_errors_is_no_report(report):
-    with pytest.raises(ReportUnreadable):
-        parse(SemgrepParser(), report)
-
-
-def test_an_odd_result_is_told_and_costs_no_other():
-    odd = {**result(), "start": {"line": 0}}
-
-    events = parse(SemgrepParser(), report_of(odd, result(), 7))
-
-    assert [type(event) for event in events] == [Notice, Finding, Notice]
-
-
-def test_severities_of_every_version_have_their_place():
-    words = ["CRITICAL", "HIGH", "ERROR", "MEDIUM", "WARNING", "LOW", "INFO", "INVENTORY", "odd"]
-
-    found = findings(report_of(*(result(severity=word) for word in words)))
-
-    assert [f.severity for f in found] == [
-        *(Severity.CRITICAL, Severity.HIGH, Severity.HIGH, Severity.MEDIUM, Severity.MEDIUM),
-        *(Severity.LOW, Severity.INFO, Severity.INFO, Severity.MEDIUM),
-    ]

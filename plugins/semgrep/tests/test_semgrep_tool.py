@@ -227,7 +227,7 @@ def test_a_scan_of_nothing_or_for_nothing_is_no_clean_one(run, rule, tmp_path):
 
     assert findings(report) == []
     assert [notice.level for notice in notices(report)] == ["warning"]
-    with pytest.raises(ToolError, match="there is no rule in .*none.yml"):
+    with pytest.raises(ToolError, match=r"there is no rule in .*none\.yml"):
         run(rules=[str(none)])
 
 

@@ -1,54 +1,45 @@
-"""trivy: finds misconfigurations, secrets, vulnerable packages and licences in a folder.
+"""trivy: finds misconfigurations, secrets, vulnerable packages and licences in files, in images
+that lie in a tar archive, and in software bills of materials.
 
 It looks without a network unless the options allow one. The scanned repository has no say in its
 own scan, unless the options allow that too.
 """
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from anyio.to_thread import run_sync
-from pydantic import BaseModel, Field
 
 from rediver_agent import (
-    Glob,
+    Completed,
+    Notice,
     Parser,
     ScanContext,
     Scanner,
     ScanReport,
-    SeverityWord,
+    ToolError,
     ToolInfo,
     hookimpl,
 )
-from rediver_trivy._database import database_properties, require_database
-from rediver_trivy._log import complaints, silenced
+from rediver_trivy._command import command, environment, rules_hash
+from rediver_trivy._database import complaint_of_age, looked_with, ready_database
+from rediver_trivy._log import Log, failure, silenced
+from rediver_trivy._options import Options
 from rediver_trivy._parse import TrivyParser
 
-Kind = Literal["vuln", "misconfig", "secret", "license"]
-
-# Beside flags, since trivy fetches the modules of Terraform in spite of --offline-scan.
-NO_NETWORK = {
-    "HTTP_PROXY": "http://127.0.0.1:9",  # the port that discards
-    "HTTPS_PROXY": "http://127.0.0.1:9",
-    "GIT_ALLOW_PROTOCOL": "",
-}
-OFFLINE = ("--offline-scan", "--skip-check-update", "--skip-db-update", "--skip-java-db-update")
-# Empty names switch off trivy.yaml, .trivyignore and trivy-secret.yaml of the target.
-DEAF = ("--config=", "--ignorefile=", "--secret-config=")
+__all__ = ["Options", "Trivy", "rediver_parsers", "rediver_scanners"]
 
 
-class Options(BaseModel, extra="forbid"):
-    """What a trivy scan can be asked for. `vuln` needs a database, or `offline: false`."""
-
-    scanners: list[Kind] = Field(default=["secret", "misconfig"], min_length=1)
-    exclude: list[Glob] = []
-    severity_threshold: SeverityWord | None = None
-    offline: bool = True
-    honour_repository_config: bool = False
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
+@dataclass(frozen=True)
 class Trivy(Scanner[Options]):
-    """Runs `trivy fs`."""
+    """Runs `trivy fs`, `trivy image` or `trivy sbom`."""
+
+    now: Callable[[], datetime] = _utc_now
 
     name = "trivy"
     program = "trivy"
@@ -60,29 +51,41 @@ class Trivy(Scanner[Options]):
         return (await super().probe(ctx)).removeprefix("Version: ")
 
     async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:
-        if "vuln" in options.scanners and options.offline:
-            await run_sync(require_database, ctx.cache_dir)
+        """See `Scanner.scan`."""
         report = ctx.work_dir / "report.json"
-        done = await ctx.run(
-            *("trivy", "fs", f"--cache-dir={ctx.cache_dir}", "--format=json", f"--output={report}"),
-            *(f"--scanners={','.join(options.scanners)}", "--list-all-pkgs=false", "--no-progress"),
-            *("--skip-version-check", "--disable-telemetry"),
-            *(OFFLINE if options.offline else ()),
-            *(("--show-suppressed",) if options.honour_repository_config else DEAF),
-            *(f"--skip-{kind}=**/{glob}" for glob in options.exclude for kind in ("dirs", "files")),
-            ".",
-            environment=NO_NETWORK if options.offline else None,
-        )
-        found = ctx.parse(report, "trivy")
+        arguments = await run_sync(lambda: [*command(ctx, options, report)])
+        notices: list[Notice] = []
         if "vuln" in options.scanners:
-            looked_with = await run_sync(database_properties, ctx.cache_dir)
-            found = found.with_tool(ToolInfo("trivy", properties=looked_with))
-        notices = await run_sync(lambda: [*complaints(done.stderr, offline=options.offline)])
-        if "misconfig" in options.scanners and not options.honour_repository_config:
+            notices += await ready_database(ctx, options)
+        try:
+            done = await ctx.run("trivy", *arguments, environment=environment(options))
+        except ToolError as fault:
+            raise failure(fault, ctx.cache_dir) from fault
+        found = ctx.parse(report, "trivy")
+        said, tool = await run_sync(self._looked_with, ctx, options, done)
+        notices += said
+        if options.looks_for_silencers:
             notices += await silenced(ctx, options.exclude)
-        for notice in notices:
-            found = found.with_notice(notice)
-        return found
+        return replace(found.with_tool(tool), notices=(*found.notices, *notices))
+
+    def _looked_with(
+        self, ctx: ScanContext, options: Options, done: Completed
+    ) -> tuple[list[Notice], ToolInfo]:
+        """What trivy looked with and at, and what is to be said of that."""
+        log = Log.of(done.stderr)
+        known = dict(looked_with(ctx.cache_dir, options))
+        if named := rules_hash(options):
+            known["rules_hash"] = named
+        notices = [*log.complaints(options)]
+        if options.severity and "UNKNOWN" not in options.severity:
+            said = (
+                "what trivy knows no severity of is left out: add UNKNOWN to `severity` to see it"
+            )
+            notices.append(Notice("info", said))
+        if "vuln" in options.scanners:
+            old = complaint_of_age(ctx.cache_dir, options, self.now())
+            notices += [old] if old else []
+        return notices, ToolInfo("trivy", properties={**known, **log.counted()})
 
 
 @hookimpl

@@ -26,7 +26,7 @@ from rediver_trivy._vulnerability import vulnerability
 
 _MAX_TITLE: Final = 500
 _MAX_SNIPPET: Final = 2000
-_SHOWS_SECRETS: Final = re.compile(r"(AVD-)?DS-?0031")  # "Secrets passed via build-args or envs"
+_SHOWS_SECRETS: Final = re.compile(r"(AVD-)?DS-?0*31")  # "Secrets passed via build-args or envs"
 _PERCENT: Final = 100
 
 Fields = dict[str, Any]
@@ -105,8 +105,9 @@ def _callers(cause: Object, place: Place) -> list[Fields]:
 
 def _secret(entry: Object, place: Place) -> Fields:
     rule = required(entry, "RuleID")
-    match = text(entry.get("Match"), MAX_TEXT)
-    shown = re.sub(r"\*+", MASK, match) if "*" in match else MASK
+    # What follows on the line may be a secret that trivy does not know.
+    before, masked, _ = text(entry.get("Match"), MAX_TEXT).partition("*")
+    shown = f"{before[-_MAX_SNIPPET:]}{MASK}" if masked else MASK
     return {
         "type": "secret",
         "title": text(entry.get("Title"), _MAX_TITLE) or rule,
@@ -115,7 +116,7 @@ def _secret(entry: Object, place: Place) -> Fields:
         "location": {
             **_lines(entry),
             "path": place.path,
-            "snippet": shown[:_MAX_SNIPPET],
+            "snippet": shown,
         },
         "vulnerability": {"cwe_ids": ["CWE-798"]},
         "secret": {"secret_type": text(entry.get("Category")) or rule, "masked_value": MASK},
@@ -126,9 +127,10 @@ def _license(entry: Object, place: Place) -> Fields:
     name = required(entry, "Name")
     inside = text(entry.get("FilePath"))
     path = place.inside(inside) if inside else place.path
-    link, certain = text(entry.get("Link")), entry.get("Confidence")
+    link = text(entry.get("Link"))
+    certain: Any = entry.get("Confidence")
     package = text(entry.get("PkgName"))
-    sure = isinstance(certain, int | float) and 0 <= certain <= 1
+    sure = type(certain) in (int, float) and 0 <= certain <= 1
     return {
         "type": "compliance",
         "title": f"Licence {name} of {package or path or place.target}"[:_MAX_TITLE],
@@ -200,7 +202,7 @@ def _built(
         return None
     word = text(entry.get("Severity"))
     fields["severity"] = severity_from_word(word) or Severity.INFO
-    fields["suppression"] = accepted
+    fields["suppression"] = accepted or fields.get("suppression")
     known: dict[str, Any] = {"target": place.target, "class": place.kind}
     known |= fields.get("properties", {})
     if "Layer" in entry:

@@ -31,7 +31,7 @@ _ENTRIES: Final = {
 _SEEN: Final = {"", "Results", "Resources", *_RESULTS}
 
 
-class _NamedLater(Exception):  # noqa: N818 - no error: a turn that reading takes
+class _NamedLater(Exception):
     """An entry stands before the name of its result."""
 
 
@@ -97,9 +97,7 @@ class _Reading:
     def _read(self, kind: str, raw: object) -> Iterator[Finding | Notice]:
         try:
             place = self._place or self._found()
-            found = (
-                suppressed(raw, place) if kind == _SUPPRESSED else finding(kind, raw, place)
-            )
+            found = suppressed(raw, place) if kind == _SUPPRESSED else finding(kind, raw, place)
         except Unreadable as fault:
             yield from self._unreadable(kind, str(fault))
         except ValidationError as fault:

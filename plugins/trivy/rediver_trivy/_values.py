@@ -12,7 +12,8 @@ MAX_ENTRIES: Final = 200
 _MAX_LINE: Final = 2**31 - 1  # what databases hold
 _MAX_SCORE: Final = 10.0
 
-class Unreadable(Exception):  # noqa: N818 - as the agent's ReportUnreadable
+
+class Unreadable(Exception):
     """An entry that lacks what makes it a finding."""
 
 

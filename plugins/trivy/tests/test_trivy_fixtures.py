@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rediver_agent import Notice, ReportUnreadable
+from rediver_agent import Notice, ParseEvent, ReportUnreadable, ToolInfo
 from rediver_agent.contract import Finding
 from rediver_agent.testing import parse
 from rediver_trivy._parse import TrivyParser
@@ -19,7 +19,6 @@ KINDS = {
     "secret": "Secrets",
     "compliance": "Licenses",
 }
-SCORES = {"trivy/dd-cvss_severity_source.json": [6.5, 7.5]}
 
 
 def entries() -> list[Any]:
@@ -67,12 +66,75 @@ def test_the_report_is_read_as_the_manifest_says(entry):
             if f.type == "vulnerability" and f.vulnerability
             for cwe in f.vulnerability.cwe_ids
         )
-    if entry["file"] in SCORES:
-        scores = [f.vulnerability.cvss_score for f in found if f.vulnerability]
-        assert scores == SCORES[entry["file"]]
+    if "distinct_ids" in expected:
+        assert len({f.rule_id for f in found}) == expected["distinct_ids"]
+    if statuses := expected.get("vulnerability_statuses"):
+        said = Counter(f.properties.get("status") for f in found if is_dependency(f))
+        assert {status: said[status] for status in statuses} == statuses
     if first := expected.get("first"):
         check_first(found[0], first)
+    check_published(found, entry.get("published", {}))
+    check_tool(events, entry.get("tool", {}).get("version"), report)
     assert not any("****" in f.model_dump_json() for f in found)
+
+
+def is_dependency(finding: Finding) -> bool:
+    return bool(finding.vulnerability and finding.vulnerability.package)
+
+
+def check_tool(events: list[ParseEvent], version: str | None, report: bytes) -> None:
+    tools = [event.version for event in events if isinstance(event, ToolInfo)]
+    assert tools == ([version] if "Trivy" in json.loads(report) else [])
+
+
+def check_published(found: list[Finding], said: Any) -> None:
+    """What the tests of the reports' own sources expect."""
+    if scores := said.get("scores"):
+        assert [f.vulnerability.cvss_score for f in found if f.vulnerability] == scores
+        assert [f.severity.title() for f in found] == said["severities"]
+    if statuses := said.get("statuses_in_order"):
+        assert [f.properties["status"] for f in found] == statuses
+        silent = {f.properties["status"] for f in found if f.suppression}
+        assert silent == {*said["not_active"]}
+    for key, facts in said.items():
+        if key == "first" or key.startswith("index_"):
+            check_facts(found[0 if key == "first" else int(key.removeprefix("index_"))], facts)
+
+
+def check_facts(finding: Finding, facts: Any) -> None:
+    about, location = finding.vulnerability, finding.location
+    known = {
+        "id": finding.rule_id,
+        "severity": finding.severity.title(),
+        "file": location.path if location else None,
+        "line": location.start_line if location else None,
+    }
+    if about:
+        known |= {
+            "cve": about.cve_id,
+            "cwe": int(about.cwe_ids[0].removeprefix("CWE-")) if about.cwe_ids else None,
+            "package": about.package,
+            "version": about.affected_version,
+            "fixed": ", ".join(about.fixed_versions),
+        }
+    assert {name: known[name] for name in facts} == facts
+
+
+@pytest.mark.parametrize("entry", entries())
+def test_the_order_of_the_keys_changes_no_finding(entry):
+    if is_refused(entry):
+        return
+    report = (FIXTURES / entry["file"]).read_bytes()
+    turned = json.dumps(json.loads(report), sort_keys=True, indent=1).encode()
+
+    same = [findings(text) for text in (report, turned)]
+
+    assert same[0] == same[1]
+
+
+def findings(report: bytes) -> list[str]:
+    events = parse(TrivyParser(), report)
+    return sorted(event.model_dump_json() for event in events if isinstance(event, Finding))
 
 
 def check_first(finding: Finding, first: Any) -> None:

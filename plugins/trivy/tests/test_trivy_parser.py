@@ -68,6 +68,7 @@ def test_a_recorded_run_becomes_these_findings():
         "title": "AWS Access Key ID",
         "severity": "critical",
         "rule_id": "aws-access-key-id",
+        "rule_name": "AWS Access Key ID",
         "location": {
             "path": "config/settings.env",
             "start_line": 2,
@@ -176,13 +177,47 @@ def test_a_secret_that_trivy_did_not_mask_is_not_quoted():
     assert found.location.snippet == "***"
 
 
+def test_what_follows_a_secret_on_its_line_is_not_quoted():
+    raw = {"RuleID": "mine", "StartLine": 1, "Match": "ENV A=**** B=hunter2"}
+
+    found = only(report_of(result("Secrets", raw)))
+
+    assert found.location is not None
+    assert found.location.snippet == "ENV A=***"
+
+
+@pytest.mark.parametrize("rule", ["DS-0031", "AVD-DS-0031", "DS031"])
+@pytest.mark.parametrize("line", ["ENV A=hunter2 B=hunter2", "ARG A=hunter2", "RUN A=hunter2 ls"])
+def test_the_check_for_secrets_in_a_dockerfile_tells_none(rule, line):
+    code = {"Lines": [{"Content": line, "IsCause": True}]}
+    raw = {"ID": rule, "Status": "FAIL", "CauseMetadata": {"StartLine": 2, "Code": code}}
+
+    found = only(report_of(result("Misconfigurations", raw)))
+
+    assert found.location is not None
+    assert found.location.snippet == f"{line.partition('=')[0]}=***"
+
+
+def test_what_its_vendor_says_is_not_affected_neither_gates_nor_counts():
+    found = only(report_of(result("Vulnerabilities", vulnerability(Status="not_affected"))))
+
+    assert found.suppression is not None
+
+
 def test_a_licence_is_a_matter_of_compliance():
-    raw = {"Severity": "HIGH", "Category": "restricted", "PkgName": "gpl-thing", "Name": "GPL-3.0"}
+    raw = {
+        "Severity": "HIGH",
+        "Category": "restricted",
+        "PkgName": "gpl-thing",
+        "Name": "GPL-3.0",
+        "Confidence": 0.93,
+    }
 
     found = only(report_of(result("Licenses", raw, Class="license")))
 
     assert found.type is FindingType.COMPLIANCE
     assert found.title == "Licence GPL-3.0 of gpl-thing"
+    assert (found.confidence, found.properties["category"]) == (93, "restricted")
 
 
 @pytest.mark.parametrize(
@@ -244,18 +279,13 @@ def test_an_odd_entry_is_told_and_costs_no_other():
     assert "hunter2" not in repr(events)
 
 
-def test_entries_know_which_result_they_stand_in():
-    system = result("Vulnerabilities", vulnerability(), Target="host (debian 12)", Class="os-pkgs")
-    bare = {"Vulnerabilities": [vulnerability()]}
+def test_of_many_odd_entries_some_are_told_and_the_others_counted():
+    odd = [vulnerability(VulnerabilityID=None) for _ in range(50)]
 
-    lock, host, nowhere = parse(
-        TrivyParser(), report_of(result("Vulnerabilities", vulnerability()), system, bare)
-    )
+    events = parse(TrivyParser(), report_of(result("Vulnerabilities", *odd, vulnerability())))
 
-    assert isinstance(lock, Finding)
-    assert isinstance(host, Finding)
-    assert isinstance(nowhere, Finding)
-    assert lock.location is not None
-    assert lock.location.path == "package-lock.json"
-    assert (host.location, host.properties["target"]) == (None, "host (debian 12)")
-    assert (nowhere.location, nowhere.properties) == (None, {})
+    told = [event for event in events if isinstance(event, Notice)]
+    assert len(events) == len(told) + 1
+    assert {notice.level for notice in told} == {"error"}
+    assert "has no VulnerabilityID" in told[0].message
+    assert told[-1].message.startswith("45 more")
