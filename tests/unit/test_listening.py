@@ -16,7 +16,7 @@ from pydantic import BaseModel, SecretStr
 from rediver_agent import Asset, Collector, CommandError, ToolError
 from rediver_agent.agent import build_executor, mode_of, open_spool, usable_collectors
 from rediver_agent.configuration import Configuration
-from rediver_agent.contract import CollectCommand, Finding
+from rediver_agent.contract import CollectCommand, Finding, FindingStatus
 from rediver_agent.errors import NotKept, PluginError
 from rediver_agent.executor import Job
 from rediver_agent.handlers.listen_context import Keeper
@@ -269,10 +269,11 @@ def test_a_push_is_a_report_of_its_own_that_resolves_nothing(tmp_path):
 
 
 def test_without_a_server_a_push_is_kept_as_a_local_report(tmp_path):
-    _, _, (run,), _ = kept(tmp_path, ASSET, [FOUND], TOOL)
+    still_open = FOUND.model_copy(update={"status": FindingStatus.OPEN})
+    _, _, (run,), _ = kept(tmp_path, ASSET, [FOUND, still_open], TOOL)
 
     assert (run.work.kind, run.work.name) == ("collect", "ears")
-    assert run.result.findings_count == 1
+    assert run.result.findings_count == 1, "what is resolved does not count"
 
 
 @pytest.mark.parametrize(

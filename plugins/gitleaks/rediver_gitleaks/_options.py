@@ -35,7 +35,7 @@ class Options(BaseModel, extra="forbid"):
         default=None,
         ge=date(1970, 1, 1),
         le=_LAST_DAY,
-        description="Of the history only the commits from this day on: `2026-01-31`",
+        description='Of the history only the commits from this day on: `"2026-01-31"`',
     )
     rules: list[RuleId] = Field(
         default=[],

@@ -72,7 +72,10 @@ def references(result: Object, rule: Rule, message: str) -> Sequence[str]:
     """Where to read on: the rule's page first."""
     found = linked(message, MAX_ENTRIES) if "](http" in message else []
     if "hostedViewerUri" in result or "workItemUris" in result:
-        uris = [word(result.get("hostedViewerUri")), *words(result.get("workItemUris"), MAX_ENTRIES)]
+        uris = [
+            word(result.get("hostedViewerUri")),
+            *words(result.get("workItemUris"), MAX_ENTRIES),
+        ]
         found += filter(None, uris)
     return distinct([*rule.links, *found], MAX_ENTRIES) if found else rule.links
 

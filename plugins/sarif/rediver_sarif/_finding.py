@@ -199,8 +199,6 @@ class Findings:
         if not message:
             return ""
         if case.redactor is None:
-            if type(message) is dict and len(message) == 1 and "text" in message:
-                return text(message["text"])
             return resolved(message, case.named.rule.messages, *self._strings)
         said = dict(table(message))
         said["arguments"] = [MASK] * len(array(said.get("arguments")))

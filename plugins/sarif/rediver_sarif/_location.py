@@ -8,7 +8,6 @@ from rediver_sarif._values import Object, count, index, table, tables, text, wor
 
 _OFFSETS: Final = ("charOffset", "charLength", "byteOffset", "byteLength")
 _NAMES: Final = ("fullyQualifiedName", "name")
-_NOTHING: Final[Object] = {}
 _NO_SNIPPETS: Final = frozenset({"", "requires login"})  # the second is semgrep's, logged out
 
 
@@ -27,14 +26,10 @@ class Locations:
 
     def place(self, location: Object) -> tuple[dict[str, Any], str | None]:
         """The contract's fields for a location, and its address where the path does not say all."""
-        physical = location.get("physicalLocation")
-        if type(physical) is not dict:
-            return {}, None
+        physical = table(location.get("physicalLocation"))
         path, address = self._paths.of(physical.get("artifactLocation"))
         found: dict[str, Any] = {} if path is None else {"path": path}
-        region = physical.get("region")
-        if type(region) is not dict:
-            region = _NOTHING
+        region = table(physical.get("region"))
         start = count(region.get("startLine"))
         if start is not None:
             found["start_line"] = start

@@ -54,8 +54,15 @@ class Package(NamedTuple):
         """This one, with what `other` adds where it is of the same package or this is of none."""
         if not (self.name or self.purl):
             return other._replace(fixed=self.fixed or other.fixed)
-        if self.name == other.name and other.version in {"", self.version}:
-            return Package(*(own or more for own, more in zip(self, other, strict=True)))
+        of_one = "" in {self.version, other.version} or self.version == other.version
+        if self.name == other.name and of_one:
+            return Package(
+                self.name,
+                self.version or other.version,
+                self.purl or other.purl,
+                self.ecosystem or other.ecosystem,
+                self.fixed or other.fixed,
+            )
         return self
 
 

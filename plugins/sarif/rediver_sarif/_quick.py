@@ -13,12 +13,11 @@ from rediver_sarif._about import NOTHING, Own
 from rediver_sarif._finding import Case, Fields, Findings, validated
 from rediver_sarif._package import facts
 from rediver_sarif._rules import Named
-from rediver_sarif._values import Object
+from rediver_sarif._values import Object, array, table
 
-_RESULT: Final = frozenset(
-    {"ruleId", "ruleIndex", "rule", "level", "message", "locations", "properties", "codeFlows",
-     "fingerprints", "partialFingerprints", "suppressions"}  # fmt: skip
-)
+_WHAT: Final = frozenset({"ruleId", "ruleIndex", "rule", "level", "message"})
+_MORE: Final = frozenset({"fingerprints", "partialFingerprints", "properties", "suppressions"})
+_RESULT: Final = _WHAT | _MORE | {"locations", "codeFlows"}
 _LOCATION: Final = frozenset({"id", "physicalLocation", "message"})
 _MAX_SAID: Final = 1000
 _NOTHING: Final[Object] = {}
@@ -28,24 +27,23 @@ class QuickFindings(Findings):
     """The same findings."""
 
     def of(self, result: Object) -> Finding | None:
-        fields = self._ordinary(result) if result.keys() <= _RESULT else None
+        fields = self.ordinary(result) if result.keys() <= _RESULT else None
         return super().of(result) if fields is None else validated(fields)
 
-    def _ordinary(self, result: Object) -> Fields | None:
+    def ordinary(self, result: Object) -> Fields | None:
         """The fields of an ordinary result, None for another."""
-        message, locations = result.get("message"), result.get("locations")
-        if type(message) is not dict or len(message) != 1 or result.get("properties"):
+        message, places = table(result.get("message")), array(result.get("locations"))
+        if len(message) != 1 or len(places) != 1 or result.get("properties"):
             return None
-        said = message.get("text")
-        if type(said) is not str or not 0 < len(said) <= _MAX_SAID or type(locations) is not list:
+        said, level = message.get("text"), result.get("level")
+        if type(said) is not str or not 0 < len(said) <= _MAX_SAID or not _is_printable(said):
             return None
-        if len(locations) != 1 or not (said.isprintable() or _is_of_lines(said)):
+        if level is not None and type(level) is not str:
             return None
         named = self._rules.of(result)
         known = self._known(named, result, said)
-        place = self._ordinary_place(locations[0])
-        level = result.get("level")
-        if known is None or place is None or (level is not None and type(level) is not str):
+        place = self._ordinary_place(places[0])
+        if known is None or place is None:
             return None
         title = named.title or _first_line(said) or details.title(named.rule, said) or named.id
         fields = {**known, "message": said, "location": place}
@@ -61,7 +59,7 @@ class QuickFindings(Findings):
             fields["properties"] = {"sarif": {"tool": self._tool}}
         return fields
 
-    def _known(self, named: Named, result: Object, said: str) -> Fields | None:
+    def _known(self, named: Named, result: Object, said: str) -> Object | None:
         """What is known of the matter before; None for a secret."""
         own = NOTHING
         if "ackage: " in said:
@@ -75,9 +73,10 @@ class QuickFindings(Findings):
 
     def _ordinary_place(self, location: Any) -> Fields | None:
         """A place with a line."""
-        if type(location) is not dict or not location.keys() <= _LOCATION:
+        where = table(location)
+        if not where.keys() <= _LOCATION:
             return None
-        found, address = self._locations.place(location)
+        found, address = self._locations.place(where)
         return None if address or "start_line" not in found else found
 
 
@@ -87,5 +86,5 @@ def _first_line(said: str) -> str:
     return "" if "[" in line or "]" in line else line.strip()
 
 
-def _is_of_lines(said: str) -> bool:
-    return said.replace("\n", "").isprintable()
+def _is_printable(said: str) -> bool:
+    return said.isprintable() or said.replace("\n", "").isprintable()

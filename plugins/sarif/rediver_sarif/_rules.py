@@ -18,9 +18,6 @@ from rediver_sarif._values import index, table, text, word
 
 _REMEMBERED: Final = 4_000_000  # characters of what is stored of rules, and of what results add
 _MAX_PARENTS: Final = 10
-_REFERENCE: Final = frozenset({"id", "index", "guid", "toolComponent"})
-_COMPONENT: Final = frozenset({"name", "index", "guid"})
-_NOTHING: Final[Mapping[str, Any]] = {}
 _NO_RULE: Final = Rule()
 
 _OBJECT: Final = 500  # what an entry costs beside its texts
@@ -152,12 +149,8 @@ def _key(result: Mapping[str, Any]) -> tuple[Any, ...] | None:
         return None
     if "rule" not in result:
         return rule_id, place
-    reference = result["rule"]
-    if not isinstance(reference, dict) or not reference.keys() <= _REFERENCE:
-        return None
-    inner = reference.get("toolComponent", _NOTHING)
-    if not isinstance(inner, dict) or not inner.keys() <= _COMPONENT:
-        return None
+    reference = table(result["rule"])
+    inner = table(reference.get("toolComponent"))
     own = reference.get("id"), reference.get("index"), reference.get("guid")
     component = inner.get("name"), inner.get("index"), inner.get("guid")
     if all(_is_plain(one[0], one[1]) and _is_plain(one[2], None) for one in (own, component)):

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
-from rediver_sarif._values import Object, index, table, text
+from rediver_sarif._values import index, table, text
 
 MAX_URI: Final = 4000
 _SHORT: Final = 300  # what is remembered
@@ -24,8 +24,6 @@ _SOURCE_ROOTS: Final = frozenset({"SRCROOT", "SOURCEROOT"})
 
 Place = tuple[str | None, str | None]
 """A path, and the address it came from where that says more."""
-
-_NOWHERE: Final[Place] = (None, None)
 
 
 class Paths:
@@ -45,9 +43,7 @@ class Paths:
 
     def of(self, location: object) -> Place:
         """The place of an `artifactLocation`, by its address or its place in `run.artifacts`."""
-        if type(location) is not dict:
-            return _NOWHERE
-        where: Object = location
+        where = table(location)
         uri, base = where.get("uri"), where.get("uriBaseId")
         if not uri and (place := index(where.get("index"))) is not None:
             return self._listed(place)

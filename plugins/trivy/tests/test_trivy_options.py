@@ -90,7 +90,7 @@ def test_files_of_the_host_are_handed_over_and_count_as_rules(tmp_path):
         ({"scanners": []}, "at least 1"),
         ({"scanners": ["all"]}, "'vuln', 'misconfig'"),
         ({"rules": ["x"]}, "Extra inputs"),
-        ({"severity": "SEVERE"}, "'UNKsoon_afterN', 'LOW'"),
+        ({"severity": "SEVERE"}, "'UNKNOWN', 'LOW'"),
         ({"kind": "repo"}, "'fs', 'config', 'image' or 'sbom'"),
         ({"kind": "config", "scanners": "vuln"}, "kind 'config' has no scanner 'vuln'"),
         ({"kind": "sbom", "input": "a", "scanners": "secret"}, "kind 'sbom' has no scanner"),

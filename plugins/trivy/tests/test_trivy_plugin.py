@@ -37,7 +37,7 @@ def with_database(
     directory: Path,
     metadata: str | None = f'{{"Version": 2, "UpdatedAt": "{UPDATED}"}}',
     of: type[FakeScanContext] = FakeScanContext,
-    run: Recorded = RUN,
+    run: dict[str, Played] = RUN,
 ) -> FakeScanContext:
     ctx = of(directory, run)
     database = ctx.cache_dir / "db"
@@ -238,7 +238,7 @@ def test_severities_that_leave_out_the_unknown_say_so(tmp_path):
     report = scan(Trivy(), FakeScanContext(tmp_path, RUN), severity="HIGH,CRITICAL")
 
     assert [notice.level for notice in report.notices] == ["info"]
-    assert "add UNKsoon_afterN" in report.notices[0].message
+    assert "add UNKNOWN" in report.notices[0].message
 
 
 def test_a_log_full_of_complaints_is_counted(tmp_path):
