@@ -230,6 +230,14 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _text(loader: _Loader, node: yaml.ScalarNode) -> str:
+    return str(loader.construct_scalar(node))
+
+
+# A date stays the text that it is in JSON: whoever wants one reads it.
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _text)
+
+
 def read_yaml(path: Path, option: str) -> Any:
     """What a file that `option` names holds. Raises `ConfigurationError` for what is no YAML."""
     try:

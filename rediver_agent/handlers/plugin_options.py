@@ -17,13 +17,14 @@ def validated(plugin: AnyScanner | AnyCollector, config: Mapping[str, JsonValue]
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in fault["loc"])
+        why = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
             known = ", ".join(sorted(plugin.options.model_fields)) or "none"
             sentence = f"{plugin.name} has no option {place!r} (it has: {known})"
         elif place:
-            sentence = f"{plugin.name}'s option {place!r}: {fault['msg']}"
+            sentence = f"{plugin.name}'s option {place!r}: {why}"
         else:  # of a validator over all of them
-            sentence = f"{plugin.name}'s options: {fault['msg']}"
+            sentence = f"{plugin.name}'s options: {why}"
         raise InvalidPayload(sentence) from error
 
 

@@ -316,3 +316,12 @@ def test_secrets_of_collectors_are_known_wherever_they_stand(tmp_path, monkeypat
     assert shown.exit_code == 0
     assert "https://oauth2:***@hub.example.com" in shown.output
     assert "t0ken" not in shown.output
+
+
+def test_a_date_needs_no_quotes(tmp_path):
+    path = tmp_path / "agent.yaml"
+    path.write_text("scanners: [{name: gitleaks, config: {since: 2026-01-31}}]\n")
+
+    (section,) = load(path).scanners
+
+    assert section.config == {"since": "2026-01-31"}
