@@ -5,6 +5,7 @@ is built of them. They see brackets and quotes, not JSON: what they let through 
 """
 
 import re
+from itertools import accumulate
 from typing import Final, Protocol
 
 from rediver_agent.errors import ReportUnreadable
@@ -20,18 +21,18 @@ class Readable(Protocol):
 
 _DROPPED: Final = bytes(set(range(256)) - set(b'"[]{}'))
 _TEXT: Final = re.compile(rb'"[^"]*"')
-_INNERMOST: Final = re.compile(rb"\{\}|\[\]")
+_STEPS: Final = bytes.maketrans(b"[]{}", b"\x01\xff\x01\xff")
 
 
 def is_deeper(value: bytes, limit: int) -> bool:
     """Whether a whole value is nested more than that."""
     rest = value.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _DROPPED)
-    brackets = _TEXT.sub(b"", rest)
-    for _ in range(limit):
-        brackets = _INNERMOST.sub(b"", brackets)
-        if not brackets:
-            return False
-    return bool(brackets)
+    return max(accumulate(_steps(_TEXT.sub(b"", rest))), default=0) > limit
+
+
+def _steps(brackets: bytes) -> memoryview:
+    """1 for each that opens, -1 for each that closes."""
+    return memoryview(brackets.translate(_STEPS)).cast("b")
 
 
 class ShortNumbers:
@@ -55,10 +56,8 @@ class ShortNumbers:
 
 
 class Guarded:
-    """A stream that is not empty, not nested past `MAX_DEPTH` and has no text past `MAX_TEXT`.
-
-    Of each chunk it keeps the brackets outside of texts and takes out those that close what they
-    opened, so that what is left says how deep the chunk ends.
+    """A stream that is not empty, not nested past `MAX_DEPTH`, has no text past `MAX_TEXT` and does
+    not end inside of one: where the document is whole before it, yajl does not mind.
     """
 
     def __init__(self, source: Readable) -> None:
@@ -75,6 +74,8 @@ class Guarded:
             self._nest(self._outside_texts(raw))
         elif size and not self._begun:
             raise ReportUnreadable("the report is empty")
+        elif size and self._text:
+            raise ReportUnreadable("the report is cut off inside of a text")
         return raw
 
     def _outside_texts(self, raw: bytes) -> bytes:
@@ -91,12 +92,7 @@ class Guarded:
         return outside
 
     def _nest(self, brackets: bytes) -> None:
-        for _ in range(MAX_DEPTH):
-            length = len(brackets)
-            brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
-            if len(brackets) == length:
-                break
-        opened = brackets.count(b"{") + brackets.count(b"[")
-        self._depth += 2 * opened - len(brackets)
-        if max(self._depth, opened) > MAX_DEPTH:
+        depths = list(accumulate(_steps(brackets), initial=self._depth))
+        self._depth = depths[-1]
+        if max(depths) > MAX_DEPTH:
             raise ReportUnreadable(f"the report is nested more than {MAX_DEPTH} deep")

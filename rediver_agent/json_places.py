@@ -9,7 +9,6 @@ from rediver_agent.json_values import (
     ARRAY,
     MAX_PARTS,
     OBJECT,
-    Doubt,
     count_objects,
     kind_of,
     refuse_many_parts,
@@ -60,8 +59,6 @@ def walk(window: Window, place: Place, depth: int = 0) -> Iterator[tuple[str, An
 
 def _members(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
     for key in window.members():
-        if not key or key == "item" or "." in key:  # ijson may take it for a part of a path
-            raise Doubt
         if below := place.keys.get(key):
             yield from walk(window, below, depth)
         else:

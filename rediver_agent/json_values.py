@@ -18,7 +18,8 @@ import msgspec
 from rediver_agent.json_guard import MAX_DEPTH, is_deeper
 
 MAX_PARTS: Final = 500_000  # of one value of an outline: some 60 MiB once it is built
-MAX_KEY: Final = 1000  # characters: `items` has ijson keep all keys above a value, for each level
+TEXT_OF_A_PART: Final = 32  # characters, which weigh as much as a part: 16 MiB of text in all
+MAX_KEY: Final = 1000  # characters
 
 FAULTS: Final = (msgspec.MsgspecError, ValueError, RecursionError)  # what a text makes msgspec say
 

@@ -24,7 +24,14 @@ import ijson
 from rediver_agent.errors import ReportUnreadable
 from rediver_agent.json_guard import Guarded, Readable, ShortNumbers
 from rediver_agent.json_places import Place, walk
-from rediver_agent.json_values import FAULTS, MAX_KEY, MAX_PARTS, Doubt, is_usable
+from rediver_agent.json_values import (
+    FAULTS,
+    MAX_KEY,
+    MAX_PARTS,
+    TEXT_OF_A_PART,
+    Doubt,
+    is_usable,
+)
 from rediver_agent.json_windows import WINDOW, Window
 
 _CHUNK: Final = 256 * 1024
@@ -64,23 +71,9 @@ def rewound(stream: BinaryIO) -> Readable:
 def items(stream: BinaryIO, path: str, *, window: int = WINDOW) -> Iterator[Any]:
     """Every value at `path` (ijson's notation: `runs.item.results.item`), from the stream's start.
 
-    Numbers are int and float. Raises `ReportUnreadable` where the text is not JSON.
+    Numbers are int and float. Raises what `outline` does.
     """
-    root = _places({path}, ())
-
-    def begin(numbers: "_Numbers") -> Iterator[Any]:
-        source = numbers.of(rewound(stream))
-        values = ijson.items(source, path, use_float=numbers is _Numbers.OF_C, buf_size=_CHUNK)
-        return numbers.plain(cast("Iterator[Any]", values))
-
-    def by_ijson() -> Iterator[Any]:
-        # ijson keeps the keys above a value, for each level: none may be long.
-        deque(_despite_large_numbers(partial(_outline, stream, Place(""))), 0)
-        return _despite_large_numbers(begin)
-
-    with _faults():
-        values = (value for _, value in _by_window(stream, root, window))
-        yield from _by_ijson_from_a_doubt_on(values, by_ijson)
+    yield from (value for _, value in outline(stream, {path}, (), window=window))
 
 
 def events(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
@@ -102,7 +95,8 @@ def outline(
     before anything inside them, and are passed over where no other path leads into them. Paths are
     in the notation of `items`; the document itself is at the empty one.
     Raises `ReportUnreadable` where the text is not JSON, for a key longer than `MAX_KEY` on the way
-    to a path, and for a value at one of the paths that has more than `MAX_PARTS` parts.
+    to a path, and for a value at one of the paths that has more than `MAX_PARTS` parts, of which a
+    long text is several.
     """
     root = _places(built, seen)
 
@@ -204,9 +198,12 @@ def _passed_over(events: _Events, event: str) -> int:
     """Read to the end of the value that begins with `event`. Returns how many parts it had."""
     if event not in _OPENING:
         return 0
-    depth, parts = 1, 0
+    depth = 1
+    parts = long = 0
     for parts, (inner, value) in enumerate(events):  # noqa: B007 - returned below
-        if inner == "map_key":
+        if inner == "string":
+            long += len(value) // TEXT_OF_A_PART
+        elif inner == "map_key":
             _refuse_long(value)
         elif inner in _OPENING:
             depth += 1
@@ -214,7 +211,7 @@ def _passed_over(events: _Events, event: str) -> int:
             depth -= 1
             if not depth:
                 break
-    return parts
+    return parts + long
 
 
 def _kind(event: str, value: Any) -> type[Any]:
@@ -228,6 +225,8 @@ def _built(events: _Events, path: str, event: str, value: Any) -> Any:
     while True:
         if event == "map_key":
             _refuse_long(value)
+        elif event == "string":
+            parts += len(value) // TEXT_OF_A_PART
         builder.event(event, value)
         depth += event in _OPENING
         depth -= event in _CLOSING
@@ -246,7 +245,8 @@ def _refuse_long(key: str) -> None:
 
 def _too_large(path: str) -> ReportUnreadable:
     return ReportUnreadable(
-        f"a value at {path} has more than {MAX_PARTS:,} parts: more than is read at once"
+        f"a value at {path} has more than {MAX_PARTS:,} parts, or texts as long as that: more than "
+        "is read at once"
     )
 
 

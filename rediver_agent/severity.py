@@ -24,6 +24,11 @@ _WORDS: Final[Mapping[str, Severity]] = {
 }
 
 
+def known_words() -> Mapping[str, Severity]:
+    """Every word that is a severity, in small letters."""
+    return _WORDS
+
+
 def severity_from_word(word: str) -> Severity | None:
     """A tool's or SARIF's word in any case; None for one that nobody uses."""
     return _WORDS.get(word.strip().lower())

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import plugin_pages
 from pydantic import BaseModel
 
 from rediver_agent.cli import COMMANDS, cli
@@ -73,6 +74,8 @@ def pages() -> dict[str, str]:
         "configuration.md": _configuration(),
         "command-line.md": _command_line(),
         "reasons.md": _reasons(),
+        "scanner-options.md": plugin_pages.scanner_options(),
+        "findings.md": plugin_pages.findings_page(),
     }
 
 

@@ -8,7 +8,18 @@ from typing import Any, Final
 
 from rediver_sarif._message import linked, without_links, written
 from rediver_sarif._rule import Rule
-from rediver_sarif._values import MAX_TEXT, array, distinct, table, tables, text, word, words
+from rediver_sarif._values import (
+    MAX_TEXT,
+    array,
+    count,
+    distinct,
+    index,
+    table,
+    tables,
+    text,
+    word,
+    words,
+)
 
 MAX_ENTRIES: Final = 50
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -81,15 +92,27 @@ def references(result: Object, rule: Rule, message: str) -> Sequence[str]:
 
 
 def remediation(value: object) -> dict[str, str] | None:
-    """The first fix: what it says, and what it would put in."""
+    """The first fix: what it says, and what it would put in; if nothing, what it would take out."""
     for fix in tables(value, 1):
-        pieces = [
-            text(table(replacement.get("insertedContent")).get("text"))
+        changes = [
+            (change, replacement)
             for change in tables(fix.get("artifactChanges"), MAX_ENTRIES)
             for replacement in tables(change.get("replacements"), MAX_ENTRIES)
         ]
-        said = written(fix.get("description"))
+        pieces = (text(table(new.get("insertedContent")).get("text")) for _, new in changes)
         code = "\n".join(filter(None, pieces))[:MAX_TEXT]
+        said = written(fix.get("description")) or ("" if code else _deletion(changes))
         if said or code:
             return {key: own for key, own in (("recommendation", said), ("fix_code", code)) if own}
     return None
+
+
+def _deletion(changes: list[tuple[Object, Object]]) -> str:
+    for change, replacement in changes[:1]:
+        region = table(replacement.get("deletedRegion"))
+        uri = word(table(change.get("artifactLocation")).get("uri"))
+        line, offset = count(region.get("startLine")), index(region.get("charOffset"))
+        if line is not None or offset is not None:
+            place = f"line {line}" if line is not None else f"offset {offset}"
+            return f"Delete the text at {place} of {uri or 'the file'}."
+    return ""

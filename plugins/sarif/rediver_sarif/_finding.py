@@ -147,7 +147,7 @@ class Findings:
         result, locations = case.result, case.locations
         main = next((place for place in locations if "physicalLocation" in place), None)
         if "relatedLocations" in result or len(locations) > 1 or not main:
-            others = [place for place in locations if place is not main]
+            others = [place for place in locations if place is not main and _is_told(place)]
             others += tables(result.get("relatedLocations"), MAX_LOCATIONS)
             if related := self._steps(others[:MAX_LOCATIONS], case):
                 fields["related_locations"] = related
@@ -188,7 +188,10 @@ class Findings:
         steps: list[Fields] = []
         for place in places:
             step, _ = self._placed(place, case)
-            if "message" in place and (said := self._said(place["message"], case)):
+            said = self._said(place["message"], case) if "message" in place else ""
+            if not said and not step and (name := self._locations.logical(place)):
+                said = case.redactor(name) if case.redactor else name
+            if said:
                 step["message"] = said
             if step:
                 steps.append(step)
@@ -243,3 +246,8 @@ class Findings:
         if "partialFingerprints" in result or "fingerprints" in result:
             fields["partial_fingerprints"] = details.fingerprints(result)
         fields["references"] = details.references(result, case.named.rule, fields["message"])
+
+
+def _is_told(location: Object) -> bool:
+    """Whether it says more than a name, which is in the properties."""
+    return "physicalLocation" in location or "message" in location

@@ -17,10 +17,11 @@ CREATE TABLE rule (key INTEGER PRIMARY KEY, run, component, place, id, guid, bod
 CREATE TABLE part (run, kind, place, body, PRIMARY KEY (run, kind, place)) WITHOUT ROWID;
 BEGIN;
 """
+# Each in the order that is asked for: or SQLite takes the first for that, and reads every rule.
 _INDEXES: Final = """
 CREATE INDEX rule_place ON rule (run, component, place);
-CREATE INDEX rule_id ON rule (run, id);
-CREATE INDEX rule_guid ON rule (run, guid);
+CREATE INDEX rule_id ON rule (run, id, component, place);
+CREATE INDEX rule_guid ON rule (run, guid, component, place);
 """
 
 Body = Mapping[str, Any]

@@ -66,9 +66,9 @@ def an_artifact(number):
 @pytest.mark.parametrize(
     ("megabytes", "one_more", "before", "after"),
     [
-        (30, a_result, '"results": [', f'], "tool": {json.dumps(TOOL)}'),
-        (30, a_rule, '"tool": {"driver": {"name": "lint", "rules": [', ']}}, "results": []'),
-        (12, an_artifact, '"results": [], "artifacts": [', "]"),
+        (15, a_result, '"results": [', f'], "tool": {json.dumps(TOOL)}'),
+        (15, a_rule, '"tool": {"driver": {"name": "lint", "rules": [', ']}}, "results": []'),
+        (6, an_artifact, '"results": [], "artifacts": [', "]"),
     ],
     ids=["results before their rules", "rules", "artifacts"],
 )
@@ -76,7 +76,7 @@ def test_memory_is_flat_whatever_the_report_is_long_of(
     tmp_path, megabytes, one_more, before, after
 ):
     small, large = tmp_path / "small.sarif", tmp_path / "large.sarif"
-    write(small, 3, one_more, before, after)
+    write(small, 2, one_more, before, after)
     written = write(large, megabytes, one_more, before, after)
     _, small_peak = measured(small)
     events, large_peak = measured(large)
@@ -84,6 +84,23 @@ def test_memory_is_flat_whatever_the_report_is_long_of(
     assert events >= (written if one_more is a_result else 1)
     assert large_peak - small_peak < 8
     assert large_peak < 64
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measures by /proc")
+def test_memory_is_flat_for_a_large_report_of_rules_that_are_all_used(tmp_path):
+    path = tmp_path / "large.sarif"
+    opening = '"tool": {"driver": {"name": "lint", "rules": ['
+    with path.open("w", encoding="utf-8") as file:
+        file.write('{"version": "2.1.0", "runs": [{' + opening)
+        file.write(",".join(json.dumps(a_rule(number)) for number in range(50_000)))
+        file.write(']}}, "results": [')
+        used = (a_result(number) | {"ruleId": a_rule(number)["id"]} for number in range(50_000))
+        file.write(",".join(map(json.dumps, used)) + "]}]}")
+    events, peak = measured(path)
+
+    assert events == 50_001
+    assert peak < 64
 
 
 def deep(levels, inner):
@@ -95,12 +112,13 @@ def deep(levels, inner):
 def test_excess_is_cut_to_what_the_contract_takes(findings, a_result):
     place = {"physicalLocation": {"artifactLocation": {"uri": "x" * 10_000}}}
     step = {"location": place | {"message": {"text": "y" * 200_000}}}
+    steps = [step, *repeat({"location": place}, 599)]
     (found,) = findings(
         a_result(
             "r" * 5000,
             message={"text": "m" * 500_000},
             relatedLocations=[*repeat(place, 500)],
-            codeFlows=[{"threadFlows": [{"locations": [*repeat(step, 600)]}]}],
+            codeFlows=[{"threadFlows": [{"locations": steps}]}],
             properties={
                 "tags": [*map(str, range(500))],
                 "list": [*range(5000)],

@@ -95,6 +95,13 @@ junk = st.sampled_from(
         [None],
         {},
         {"text": {}},
+        "\ud800 alone",
+        "\x00\x1b[31m",
+        "[" * 300,
+        1e308,
+        -(10**400),
+        reduce(lambda inner, _: [inner], range(60), {"text": "deep"}),
+        [{"text": "x"}] * 200,
     ]
 )
 
@@ -143,6 +150,40 @@ def test_any_value_may_stand_anywhere(changes):
     for event in read(json.dumps(document).encode()):
         if isinstance(event, Finding):
             Finding.model_validate_json(event.model_dump_json())
+
+
+INSIDE = sorted(places(RICH, ()), key=str)
+GOOD = {"ruleId": "GOOD", "message": {"text": "still here"}}
+
+
+@settings(deadline=None, max_examples=200)  # the machine may be busy
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(INSIDE), junk | st.just("delete"), st.booleans()),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_an_odd_part_costs_itself_and_no_other_result(changes):
+    odd = copy.deepcopy(RICH)
+    for (*way, last), value, _ in changes:
+        holder = reduce(entry, way, odd)
+        if isinstance(holder, dict | list) and entry(holder, last) is not None:
+            if value == "delete":
+                del holder[last]
+            else:
+                holder[last] = copy.deepcopy(value)
+    texts = [json.dumps(odd), json.dumps(GOOD)]
+    if any(twice for _, _, twice in changes):
+        texts[0] = texts[0][:-1] + ', "locations": {}, "level": 5}'  # a key that comes again
+    run = {**RUN, "results": ["here"]}
+    document = json.dumps(DOCUMENT | {"runs": [run]}).replace('"here"', ", ".join(texts))
+
+    events = parse(SarifParser(), document.encode())
+    found = [event for event in events if isinstance(event, Finding)]
+
+    assert [each.rule_id for each in found][-1:] == ["GOOD"]
+    assert len(found) == 2
 
 
 @settings(deadline=None, max_examples=200)  # the machine may be busy

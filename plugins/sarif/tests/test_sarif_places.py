@@ -218,3 +218,30 @@ def test_other_places_are_related_and_a_flow_is_told_step_by_step(findings, a_re
         ("g.py", None),
         ("h.py", None),
     ]
+
+
+def test_a_step_that_names_only_a_function_is_told_by_its_name(findings, a_result):
+    steps = [{"location": {"logicalLocations": [{"index": 0}]}}, {"location": {}}]
+    (found,) = findings(
+        a_result(codeFlows=[{"threadFlows": [{"locations": steps}]}]),
+        logicalLocations=[{"fullyQualifiedName": "Request.get_Form()"}],
+    )
+
+    assert [(step.path, step.message) for step in found.data_flow] == [(None, "Request.get_Form()")]
+
+
+def test_a_region_without_lines_keeps_its_offsets(findings, a_result):
+    place = file("a.bin") | {"region": {"byteOffset": 16, "byteLength": 4, "charOffset": -1}}
+    (found,) = findings(at(a_result, place))
+
+    assert found.location.path == "a.bin"
+    assert found.properties == {"sarif": {"region": {"byteOffset": 16, "byteLength": 4}}}
+
+
+def test_what_was_analysed_stands_for_a_place_that_is_not_told(findings, a_result):
+    found = findings(
+        a_result(locations=[], analysisTarget={"uri": "lib/a.dll"}),
+        a_result(analysisTarget={"uri": "lib/a.dll"}),
+    )
+
+    assert [each.location.path for each in found] == ["lib/a.dll", "src/a.py"]

@@ -283,3 +283,44 @@ def test_a_fix_is_told(findings, a_result):
     (found,) = findings(a_result(fixes=[fix]))
 
     assert (found.remediation.recommendation, found.remediation.fix_code) == ("Do", "one\ntwo")
+
+
+def test_a_fix_that_only_takes_away_says_where(findings, a_result):
+    replacement = {"deletedRegion": {"startLine": 4}}
+    change = {"artifactLocation": {"uri": "a.c"}, "replacements": [replacement]}
+    (found,) = findings(a_result(fixes=[{"artifactChanges": [change]}]))
+
+    assert found.remediation.recommendation == "Delete the text at line 4 of a.c."
+    assert found.remediation.fix_code is None
+
+
+def test_a_taxonomy_may_be_of_the_driver_or_of_an_extension(findings, a_result):
+    tool = {
+        "driver": {
+            "name": "lint",
+            "taxa": [{"id": "CWE-22"}],
+            "rules": [{"id": "R1", "relationships": [{"target": {"index": 0}}]}],
+        },
+        "extensions": [{"name": "CWE", "guid": "E", "taxa": [{"id": "78"}]}],
+    }
+    reference = {"index": 0, "toolComponent": {"guid": "e"}}
+    found = findings(a_result(), a_result("other", taxa=[reference]), tool=tool)
+
+    assert [each.vulnerability.cwe_ids for each in found] == [["CWE-22"], ["CWE-78"]]
+
+
+def test_a_rule_named_by_a_reference_in_each_result_is_that_rule(findings, a_result):
+    tool = {
+        "driver": {"name": "lint"},
+        "extensions": [{"name": "a", "rules": [{"id": "R1", "name": "one"}, {"id": "R2"}]}],
+    }
+    references = [{"index": 0}, {"index": 1}, {"index": True}, {"index": 0}, {"id": "R2"}]
+    found = findings(
+        *(
+            a_result(None) | {"rule": reference | {"toolComponent": {"index": 0}}}
+            for reference in references
+        ),
+        tool=tool,
+    )
+
+    assert [each.rule_id for each in found] == ["R1", "R2", None, "R1", "R2"]

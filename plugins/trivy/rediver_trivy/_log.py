@@ -32,7 +32,7 @@ _TOLD: Final = 20  # complaints of each level that are told in full
 
 # What trivy's last words mean, and what helps.
 _ADVICE: Final = {
-    "archive image": "`input` is no image that trivy can open: write it with `docker save`",
+    "archive image": "`input` is no archive of one image: write it with `docker save`",
     "failed to extract the archive": "the image's archive is cut off or damaged",
     "SBOM decode error": "`input` is no bill of materials that trivy knows: CycloneDX or SPDX",
     "secret config error": "see the file that `secret_config` names",
@@ -89,8 +89,11 @@ class Log:
         known = self.counted()
         if "vuln" not in options.scanners or known.get("package_files") or "system" in known:
             return
-        advice = " (it does not look into jar files of a folder)" if options.kind == "fs" else ""
-        yield Notice("info", f"trivy found no packages to look up vulnerabilities of{advice}")
+        said = "trivy found no packages to look up vulnerabilities of"
+        if options.kind == "fs":  # a folder without any is usual
+            yield Notice("info", f"{said} (it does not look into jar files of a folder)")
+        else:
+            yield Notice("warning", f"{said} in {options.input}")
 
 
 def failure(fault: ToolError, cache: Path) -> ToolError:

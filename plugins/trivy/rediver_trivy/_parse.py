@@ -68,9 +68,11 @@ class _Reading:
         self._unread = 0
 
     def events(self, stream: BinaryIO) -> Iterator[ParseEvent]:
+        """Everything in the report, to its end. Raises `_NamedLater` if its order is another."""
         for path, value in outline(stream, _HEADER | _NAMES | _ENTRIES.keys(), _SEEN):
             if kind := _ENTRIES.get(path):
-                yield from self._read(kind, value)
+                if (found := self._read(kind, value)) is not None:
+                    yield found
             elif path in _NAMES:
                 self._names[_PLACE[path.rpartition(".")[2]]] = text(value)
                 self._place = None
@@ -94,19 +96,15 @@ class _Reading:
             self._names = self._places[self._results]
         self._results += 1
 
-    def _read(self, kind: str, raw: object) -> Iterator[Finding | Notice]:
+    def _read(self, kind: str, raw: object) -> Finding | Notice | None:
         try:
             place = self._place or self._found()
-            found = suppressed(raw, place) if kind == _SUPPRESSED else finding(kind, raw, place)
+            return suppressed(raw, place) if kind == _SUPPRESSED else finding(kind, raw, place)
         except Unreadable as fault:
-            yield from self._unreadable(kind, str(fault))
+            return self._unreadable(kind, str(fault))
         except ValidationError as fault:
             first = fault.errors(include_input=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            yield from self._unreadable(kind, f"{where}: {first['msg']}")
-        else:
-            if found:
-                yield found
+            return self._unreadable(kind, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
     def _found(self) -> Place:
         if "target" not in self._names and self._places is None:
@@ -117,10 +115,11 @@ class _Reading:
         self._place = Place(**self._names, archive=archive)
         return self._place
 
-    def _unreadable(self, kind: str, why: str) -> Iterator[Notice]:
+    def _unreadable(self, kind: str, why: str) -> Notice | None:
         self._unread += 1
-        if self._unread <= _TOLD:
-            yield Notice("error", f"one of trivy's {kind} could not be read: {why}")
+        if self._unread > _TOLD:
+            return None
+        return Notice("error", f"one of trivy's {kind} could not be read: {why}")
 
 
 def _places(stream: BinaryIO) -> list[dict[str, str]]:

@@ -8,6 +8,38 @@ from rediver_agent.contract import Finding
 from rediver_agent.testing import parse
 from rediver_trivy._parse import TrivyParser
 
+CALL = {
+    "Resource": "module.bucket",
+    "Filename": "main.tf",
+    "Location": {"StartLine": 3, "EndLine": 6},
+}
+LINES = [
+    {"Number": 1, "Content": "before", "IsCause": False},
+    {"Number": 2, "Content": "acl = public", "IsCause": True},
+]
+PUBLIC_BUCKET = {
+    "ID": "AWS-0092",
+    "AVDID": "AVD-AWS-0092",
+    "Type": "Terraform Security Check",
+    "Title": "Public ACL",
+    "Query": "data.builtin.aws.s3",
+    "Namespace": "builtin.aws.s3",
+    "PrimaryURL": "https://avd.aquasec.com/misconfig/aws-0092",
+    "References": ["https://avd.aquasec.com/misconfig/aws-0092", "https://example.com"],
+    "Resolution": "Make it private.",
+    "Severity": "HIGH",
+    "Status": "FAIL",
+    "CauseMetadata": {
+        "Resource": "aws_s3_bucket.b",
+        "Provider": "AWS",
+        "Service": "s3",
+        "StartLine": 2,
+        "EndLine": 2,
+        "Code": {"Lines": LINES},
+        "Occurrences": [CALL],
+    },
+}
+
 
 def report_of(*results: object, **more: object) -> bytes:
     header = {"SchemaVersion": 2, "ArtifactName": ".", "ArtifactType": "filesystem"}
@@ -72,39 +104,9 @@ def test_an_advisory_is_known_by_all_of_its_names():
 
 
 def test_a_misconfiguration_has_its_cause_and_those_who_call_it():
-    occurrence = {
-        "Resource": "module.bucket",
-        "Filename": "main.tf",
-        "Location": {"StartLine": 3, "EndLine": 6},
-    }
-    lines = [
-        {"Number": 1, "Content": "before", "IsCause": False},
-        {"Number": 2, "Content": "acl = public", "IsCause": True},
-    ]
-    raw = {
-        "ID": "AWS-0092",
-        "AVDID": "AVD-AWS-0092",
-        "Type": "Terraform Security Check",
-        "Title": "Public ACL",
-        "Query": "data.builtin.aws.s3",
-        "Namespace": "builtin.aws.s3",
-        "PrimaryURL": "https://avd.aquasec.com/misconfig/aws-0092",
-        "References": ["https://avd.aquasec.com/misconfig/aws-0092", "https://example.com"],
-        "Resolution": "Make it private.",
-        "Severity": "HIGH",
-        "Status": "FAIL",
-        "CauseMetadata": {
-            "Resource": "aws_s3_bucket.b",
-            "Provider": "AWS",
-            "Service": "s3",
-            "StartLine": 2,
-            "EndLine": 2,
-            "Code": {"Lines": lines},
-            "Occurrences": [occurrence],
-        },
-    }
-
-    found = only(report_of(result("Misconfigurations", raw, Target="m/main.tf", Type="terraform")))
+    found = only(
+        report_of(result("Misconfigurations", PUBLIC_BUCKET, Target="m/main.tf", Type="terraform"))
+    )
 
     assert found.location is not None
     assert (found.location.start_line, found.location.snippet) == (2, "acl = public")

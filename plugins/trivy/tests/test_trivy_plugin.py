@@ -223,15 +223,22 @@ def test_trivys_last_words_are_the_error_with_what_helps(said, sentence, tmp_pat
     assert "root:x" not in str(caught.value)
 
 
-def test_a_clean_without_a_package_says_that_there_was_none(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "level"),
+    [
+        ({"scanners": ["vuln"]}, "info"),
+        ({"kind": "image", "input": "a.tar"}, "warning"),
+        ({"kind": "sbom", "input": "bom.json"}, "warning"),
+    ],
+)
+def test_a_clean_without_a_package_says_that_there_was_none(options, level, tmp_path):
     log = LOG + "2026-01-01T00:00:00Z\tINFO\tNumber of language-specific files\tnum=0\n"
     ctx = with_database(tmp_path, run={"trivy": Played(stderr=log, files={"report.json": APP})})
 
-    report = scan(Trivy(soon_after), ctx, scanners=["vuln"])
+    report = scan(Trivy(soon_after), ctx, **options)
 
-    assert [(notice.level, "no packages" in notice.message) for notice in report.notices] == [
-        ("info", True)
-    ]
+    (notice,) = report.notices
+    assert (notice.level, "no packages" in notice.message) == (level, True)
 
 
 def test_severities_that_leave_out_the_unknown_say_so(tmp_path):

@@ -217,6 +217,7 @@ def test_what_cannot_be_scanned_is_an_error_that_names_why(run, options, kind, s
         run(**options)
 
 
+@pytest.mark.slow  # trivy does not end on SIGTERM here: 10 s until it is killed
 def test_a_registry_that_never_answers_is_given_up(place):
     """trivy's own `--timeout` does not end this."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
