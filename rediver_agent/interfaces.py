@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequen
 from dataclasses import dataclass, field, replace
 from logging import Logger, LoggerAdapter
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, Literal, Protocol, TypeVar, cast
 
 from pydantic import BaseModel, JsonValue
 
@@ -158,7 +158,8 @@ class Scanner(ABC, Generic[Options]):
     """Runs one tool. Registered by `rediver_scanners`.
 
     `options` is a pydantic model with `extra="forbid"`: the operator's `scanners[].config`, merged
-    with the command's `config`, is validated by it, and an unknown key fails the command by name.
+    with what of the command's `config` is in `from_command`, is validated by it. Any other key
+    fails the command by name.
     """
 
     name: ClassVar[str]
@@ -166,6 +167,9 @@ class Scanner(ABC, Generic[Options]):
     program: ClassVar[str]
     """The program that must be on PATH (or in `scanners[].binary`) for the scanner to be usable."""
     options: type[Options]
+    from_command: ClassVar[frozenset[str]] = frozenset({"rules", "exclude", "severity_threshold"})
+    """Options that a server's command may set; the others are the operator's alone. Leave out
+    what names a file of the host or an address, and what lets a target change its own scan."""
     exclusive_cache: ClassVar[bool] = False
     """Whether one run at a time may use `cache_dir`: others wait, before their time-out begins."""
     environment: ClassVar[Mapping[str, str]] = {}
@@ -261,12 +265,13 @@ class Collector(ABC, Generic[Options]):
     @property
     def fetches(self) -> bool:
         """Whether it has a `collect`."""
-        return type(self).collect is not Collector.collect
+        return type(self).collect is not _Any.collect
 
     @property
     def listens(self) -> bool:
         """Whether it has a `listen`."""
-        return type(self).listen is not Collector.listen
+        return type(self).listen is not _Any.listen
 
 
 AnyCollector = Collector[Any]
+_Any = cast("type[AnyCollector]", Collector)

@@ -302,9 +302,14 @@ def _faults() -> Generator[None]:
     """Whatever a text can do to ijson and to Python's numbers is a `ReportUnreadable`."""
     try:
         yield
-    except (ijson.JSONError, ValueError, ArithmeticError, RecursionError) as fault:
+    except ArithmeticError:  # an exponent that Python's decimals do not hold
+        raise ReportUnreadable("a number in the report is beyond every range") from None
+    except (ijson.JSONError, ValueError, RecursionError) as fault:
+        said = fault.args[0] if fault.args else ""
+        # yajl's words are bytes where it quotes what is no UTF-8.
+        said = said.decode(errors="replace") if isinstance(said, bytes) else str(fault)
         # The first line only: the others quote the report, which may hold a secret.
-        reason = str(fault).removeprefix("b'").replace("\\n", "\n").partition("\n")[0]
+        reason = said.partition("\n")[0].rstrip()
         raise ReportUnreadable(f"the report is not JSON, or is cut off: {reason}") from None
 
 

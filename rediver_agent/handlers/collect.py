@@ -7,7 +7,7 @@ and its key are the operator's alone.
 """
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from rediver_agent.configuration import Configuration
 from rediver_agent.contract.commands import CollectCommand, CollectPayload
@@ -29,7 +29,7 @@ from rediver_agent.errors import (
 )
 from rediver_agent.executor import Job, Outcome, described
 from rediver_agent.handlers.collect_outcome import Collection
-from rediver_agent.handlers.plugin_options import validated
+from rediver_agent.handlers.plugin_options import from_command, validated
 from rediver_agent.handlers.turns import Turns, alone_in
 from rediver_agent.interfaces import AnyCollector, Log
 from rediver_agent.masking import mask
@@ -75,7 +75,7 @@ class CollectHandler:
         payload = job.command.payload
         collector = self._collector(payload.collector)
         config = self.configuration.settings.collector(collector.name).config
-        options = validated(collector, {**config, **_allowed(collector, payload.source_config)})
+        options = validated(collector, {**config, **from_command(collector, payload.source_config)})
         caches = self.configuration.settings.state_dir / "cache" / "collectors"
         cache = private_directory(caches / collector.name)
         waiting = partial(
@@ -131,19 +131,6 @@ class CollectHandler:
                 "`rediver-agent run` runs; a collect command is for one that fetches"
             )
         return collector
-
-
-def _allowed(
-    collector: AnyCollector, source_config: Mapping[str, JsonValue]
-) -> Mapping[str, JsonValue]:
-    """What a command says. Raises `InvalidPayload` for what is its operator's to say."""
-    if others := sorted(source_config.keys() - collector.from_command):
-        may = ", ".join(sorted(collector.from_command)) or "nothing"
-        raise InvalidPayload(
-            f"a command may not set {collector.name}'s {', '.join(others)} (it may set: {may}); "
-            "the agent's operator sets the rest in its collectors"
-        )
-    return source_config
 
 
 class _End(Exception):

@@ -28,6 +28,19 @@ def validated(plugin: AnyScanner | AnyCollector, config: Mapping[str, JsonValue]
         raise InvalidPayload(sentence) from error
 
 
+def from_command(
+    plugin: AnyScanner | AnyCollector, said: Mapping[str, JsonValue]
+) -> Mapping[str, JsonValue]:
+    """What a command says of the options. `InvalidPayload` for what is the operator's to say."""
+    if others := sorted(said.keys() - plugin.from_command):
+        may = ", ".join(sorted(plugin.from_command)) or "nothing"
+        raise InvalidPayload(
+            f"a command may not set {plugin.name}'s {', '.join(others)} (it may set: {may}); "
+            "the agent's operator sets the rest in its configuration"
+        )
+    return said
+
+
 def collector_problem(name: str, settings: Settings, registry: Registry) -> str | None:
     """Why a collector cannot be used; None if it can. Nothing is asked of the source itself."""
     listed = any(section.name == name for section in settings.collectors)

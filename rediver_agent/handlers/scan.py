@@ -29,7 +29,7 @@ from rediver_agent.errors import (
     UnknownScanner,
 )
 from rediver_agent.executor import Job, Outcome
-from rediver_agent.handlers.plugin_options import validated
+from rediver_agent.handlers.plugin_options import from_command, validated
 from rediver_agent.handlers.scan_context import AgentScanContext
 from rediver_agent.handlers.scan_outcome import Scan, outcome_of
 from rediver_agent.handlers.surroundings import (
@@ -69,9 +69,9 @@ class ScanHandler:
             raise InvalidPayload("a scan command names a scanner and a target")
         payload = job.command.payload
         scanner = self._scanner(payload.scanner)
-        options = validated(
-            scanner, {**self.configuration.settings.scanner(scanner.name).config, **payload.config}
-        )
+        said = from_command(scanner, payload.config) if job.commanded else payload.config
+        own = self.configuration.settings.scanner(scanner.name).config
+        options = validated(scanner, {**own, **said})
         open_target = self.policy.open_commanded if job.commanded else open_typed
         target = await anyio.to_thread.run_sync(open_target, payload.target)
         base = private_directory(self.configuration.settings.state_dir / "work") / job.id

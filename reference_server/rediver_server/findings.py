@@ -118,7 +118,8 @@ class _Intake:
         self, asset_id: str, named: Mapping[str, contract.Finding], *, reopens: bool
     ) -> None:
         """Add what is new of an asset, update what is known, reopen what is back."""
-        reopens = reopens and not self._is_old(asset_id)
+        old = self._is_old(asset_id)
+        reopens = reopens and not old
         known = select(Finding).where(
             Finding.tenant_id == self.tenant_id,
             Finding.asset_id == asset_id,
@@ -139,7 +140,7 @@ class _Intake:
                 self.duplicates += 1
                 continue
             else:
-                self._see_again(row, finding, reopens=reopens)
+                self._see_again(row, finding, reopens=reopens, old=old)
                 self.updated += 1
             seen.append(row.id)
         self.tx.flush()
@@ -216,7 +217,9 @@ class _Intake:
         self.tx.add(row)
         return row
 
-    def _see_again(self, row: Finding, finding: contract.Finding, *, reopens: bool) -> None:
+    def _see_again(
+        self, row: Finding, finding: contract.Finding, *, reopens: bool, old: bool
+    ) -> None:
         row.occurrence_count += 1
         row.first_seen_at = min(row.first_seen_at, self.report.scanned_at)
         opened, status, why = contract.FindingStatus.OPEN, row.status, "seen again"
@@ -224,7 +227,7 @@ class _Intake:
             status = opened
         if self.report.scanned_at >= row.last_seen_at:
             self._describe(row, finding)
-            if finding.status is not None:
+            if finding.status is not None and not old:
                 status, why = finding.status, _SOURCE_SAYS
         if status is not row.status and (row.auto_resolved or row.status is opened):
             row.status, row.status_reason, row.status_by = status, why, None

@@ -172,6 +172,7 @@ def test_a_target_outside_the_allowed_roots_is_refused_by_the_agent(
         ({"payload": {"scanner": "stubb", "target": "/srv"}}, "unknown_scanner"),
         ({"payload": {"scanner": "stub", "target": "/srv", "config": {"dept": 2}}}, "invalid_payload"),  # noqa: E501 - a row of a table
         ({"payload": {"scanner": "stub", "target": "/srv", "config": {"depth": "x"}}}, "invalid_payload"),  # noqa: E501 - a row of a table
+        ({"payload": {"scanner": "stub", "target": "/srv", "config": {"host_file": "/x"}}}, "invalid_payload"),  # noqa: E501 - a row of a table
     ],
 )  # fmt: skip
 def test_what_an_agent_will_not_do_is_answered_with_the_reason(house, stub_env, fields, reason):

@@ -53,6 +53,24 @@ def test_a_finding_has_the_status_that_its_own_source_names(tenant: Tenant, scan
     assert statuses(tenant) == {"f1": "false_positive"}, "that a scan sees it is no news"
 
 
+def test_a_late_report_reopens_nothing_even_where_its_source_said_open(
+    tenant: Tenant, scans: Scans
+):
+    def told(*fingerprints: str) -> dict[str, Any]:
+        body = scans.body(*fingerprints)
+        for each in body["findings"]:
+            each["status"] = "open"
+        return body
+
+    scans.counts(told("f1"))
+    late, whole = told("f1"), told()
+    assert scans.counts(whole) == (0, 0, 1, 0)
+    assert scans.counts(late) == (0, 1, 0, 0)
+    assert statuses(tenant) == {"f1": "resolved"}
+    scans.counts(told("f1"))
+    assert statuses(tenant) == {"f1": "open"}
+
+
 def test_a_finding_that_people_reopen_is_an_ordinary_one_again(tenant: Tenant, scans: Scans):
     scans.send("f1")
     (row,) = tenant.admin.ok("GET", "/findings")["findings"]

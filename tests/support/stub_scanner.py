@@ -28,12 +28,14 @@ from rediver_agent.interfaces import Notice
 
 class Options(BaseModel, extra="forbid"):
     depth: int = 1
+    host_file: str = ""
 
 
 class Stub(Scanner[Options]):
     name = "stub"
     program = "stub-tool"
     options = Options
+    from_command = frozenset({"depth"})
 
     async def scan(self, ctx, options):
         ctx.progress(10, "starting")

@@ -143,8 +143,8 @@ def compare(text, built, seen, size, stream):
         *(read(items(stream(text), path, window=size)) for path in built),
     ]
     for (events, fault), (expected_events, expected_fault) in zip(found, expected, strict=True):
-        if expected_fault and "InvalidOperation" in expected_fault:
-            continue  # an exponent that no number has: in a value that is passed over, it is let be
+        if expected_fault and "beyond every range" in expected_fault:
+            continue  # in a value that is passed over, such a number is let be
         assert fault == expected_fault
         if fault is None:
             assert events == expected_events

@@ -78,6 +78,7 @@ FAULTS = {
     "blank space": b"  ",
     "a sentence": b"FATAL: no memory",
     "text after the document": b"[1] 2",
+    "a text that has no end after the document": b'[1] "',
     "a cut": b'[{"a": 1}, {"a"',
     "not a number": b"[NaN]",
     "bytes that are no UTF-8": b'["\xff"]',
@@ -88,6 +89,7 @@ FAULTS = {
     "deep arrays": b"[" * 30_000,
     "deep arrays that are closed": b"[" * 30_000 + b"]" * 30_000,
     "deep objects": b'{"a":' * 30_000,
+    "deep across two chunks": b"[" * 150 + b" " * 2**18 + b"[" * 100 + b"]" * 250,
     "a long text": b'["' + b"x" * (MAX_TEXT + 2**19) + b'"]',
     "a long text of quotes": b'["' + b'\\"' * MAX_TEXT + b'"]',
 }
@@ -107,6 +109,15 @@ def test_an_error_does_not_quote_the_report():
 
     assert "hunter2" not in str(error.value)
     assert error.value.__cause__ is None
+
+
+def test_an_error_is_words_whatever_the_bytes_are():
+    for text in (b'["\\\xff"]', b"[1e99999999999999999999]"):
+        with pytest.raises(ReportUnreadable) as error:
+            read(text)
+        assert "<class" not in str(error.value)
+        assert "b'" not in str(error.value)
+        assert 'b"' not in str(error.value)
 
 
 @pytest.mark.parametrize("text", ['["]", "[", "{\\"", "\\\\"]', '[{"a]": []}, [[], {}]]'])
@@ -141,6 +152,7 @@ def test_no_key_is_mistaken_for_a_path():
     text = b'{"a.b": 1, "a": {"item": 2, "b": 3}, "": 4}'
 
     assert seen(text, built=["a.b", "a.item"]) == [("a.b", 3)]
+    assert read(text.replace(b"4", b"1e999"), "a.b") == [3]
 
 
 def test_a_value_of_too_many_parts_is_refused_before_it_is_built():
@@ -150,6 +162,17 @@ def test_a_value_of_too_many_parts_is_refused_before_it_is_built():
         with pytest.raises(ReportUnreadable, match="at a has more than 500,000 parts"):
             seen(text, **how)
     assert seen(text, built=["b"]) == []
+
+
+def test_a_value_of_long_texts_is_refused_before_it_is_built():
+    text = b'{"a": [' + b'"%b", ' % (b"x" * 2**20) * 17 + b"0]}"
+
+    for how in ({"built": ["a"]}, {"seen": ["a"]}):
+        with pytest.raises(ReportUnreadable, match="at a has more than 500,000 parts, or texts"):
+            seen(text, **how)
+    with pytest.raises(ReportUnreadable, match="at a has more than 500,000 parts, or texts"):
+        read(text, "a")
+    assert len(seen(text, built=["a.item"])) == 18
 
 
 def test_a_long_key_on_the_way_is_refused():

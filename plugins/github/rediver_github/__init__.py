@@ -14,11 +14,12 @@ from typing_extensions import override
 from rediver_agent import CollectContext, CollectEvent, Collector, hookimpl
 from rediver_github._options import Options
 
-# What chooses repositories, and how GitHub is reached: neither changes what is found in one.
+# What chooses repositories, and how GitHub is reached: neither changes what is found in one. Nor
+# does `since`, which finds a part of it: whole collections still resolve what it saw last.
 _NOT_WHAT_IS_FOUND: Final = frozenset(
     {
         "repositories", "organizations", "exclude_repositories", "include_archived", "repository",
-        "ca_file", "max_wait_seconds",
+        "since", "ca_file", "max_wait_seconds",
     }
 )  # fmt: skip
 

@@ -6,6 +6,7 @@ as the options allow. Whatever is not a list of JSON is an error, never an empty
 """
 
 import json
+import re
 import ssl
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -32,6 +33,7 @@ from rediver_github._values import Object, table, text
 from rediver_github.alerts import without_secret
 
 API_VERSION: Final = "2022-11-28"
+PER_PAGE: Final = 100
 ATTEMPTS: Final = 4
 MAX_ANSWER: Final = 64 << 20
 _ANSWER_SECONDS: Final = 300.0  # for all of one: an answer that trickles must end
@@ -42,6 +44,7 @@ _FAILURES: Final = 3  # in a row, each after all of its attempts: GitHub is down
 _OK: Final = 200
 _UNCHANGED: Final = 304
 _TIMED_OUT: Final = 408
+_NEXT: Final = re.compile(r"""\brel\s*=\s*["']?[^"';,]*\bnext\b""", re.IGNORECASE)
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _NO_CONNECTION: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)
 _FAULTS: Final = (httpx.HTTPError, httpx.StreamError, ssl.SSLError, TimeoutError)
@@ -103,7 +106,7 @@ class Client:
         self, path: str, query: Mapping[str, str], *, what: str, right: str
     ) -> AsyncGenerator["Fetched"]:
         """Every page of a list. Raises `Refused`, or `ToolError` where nothing more will come."""
-        url = httpx.URL(self.base_url + path, params={"per_page": "100", **query})
+        url = httpx.URL(self.base_url + path, params={"per_page": str(PER_PAGE), **query})
         seen: set[str] = set()
         following: httpx.URL | None = url
         while following is not None:
@@ -119,13 +122,13 @@ class Client:
         moved = False
         for _ in range(_MAX_REDIRECTS):
             kept = await anyio.to_thread.run_sync(self._cache.load, str(url))
-            answer = await self._answer(url, kept.etag if kept else "", what)
+            answer = await self._answer(url, kept.etag if kept and _is_settled(kept) else "", what)
             if answer.status in _REDIRECTS:
                 url = self._own(url, answer.headers.get("location", ""), "a redirect")
                 moved = True
                 continue
             if answer.status == _UNCHANGED and kept is not None:
-                return Fetched(kept, moved)
+                return Fetched(replace(kept, next=answer.next or kept.next), moved)
             if answer.status != _OK:
                 raise refusal(answer.status, answer.message, what, right)
             page = await anyio.to_thread.run_sync(_read, answer, what)
@@ -189,6 +192,8 @@ class Client:
         if (response.is_server_error and not limited) or response.status_code == _TIMED_OUT:
             raise _TryAgain(f"{url.host} answered {response.status_code}")
         following = response.links.get("next", {}).get("url")
+        if not following and _NEXT.search(response.headers.get("link", "")):
+            raise Refused(f"{url.host} names a next page in a way that is not understood")
         return Answer(url, response.status_code, response.headers, following, body)
 
     def _own(self, url: httpx.URL, other: str, what: str) -> httpx.URL:
@@ -234,6 +239,13 @@ def _http(options: Options) -> httpx.AsyncClient:
         ) from None
 
 
+def _is_settled(page: Page) -> bool:
+    """Whether being unchanged means that nothing follows which did not follow before: what comes
+    after a last page that is full changes its address alone.
+    """
+    return page.next is not None or len(page.items) < PER_PAGE
+
+
 async def _body(response: httpx.Response) -> bytes:
     body = bytearray()
     async for chunk in response.aiter_bytes():
@@ -247,6 +259,10 @@ def _read(answer: Answer, what: str) -> Page:
     """The items of an answer, without secrets. Runs in a thread."""
     try:
         items: object = json.loads(answer.body)
+        known = [
+            without_secret(cast("Object", item)) if isinstance(item, dict) else item
+            for item in (cast("list[Any]", items) if isinstance(items, list) else ())
+        ]
     except (ValueError, RecursionError) as fault:
         page = answer.body.lstrip()[:1] == b"<"
         shown = "a page of HTML" if page else "what is no JSON"
@@ -257,8 +273,4 @@ def _read(answer: Answer, what: str) -> Page:
     if not isinstance(items, list):
         more = " (GraphQL? the REST API's base_url is meant)" if "data" in table(items) else ""
         raise Refused(f"{what}: {answer.url.host} answered what is no list{more}")
-    known = [
-        without_secret(cast("Object", item)) if isinstance(item, dict) else item
-        for item in cast("list[Any]", items)
-    ]
     return replace(Page(known, answer.next), etag=answer.headers.get("etag", ""))

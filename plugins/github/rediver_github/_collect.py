@@ -122,9 +122,9 @@ class _Fetch:
         async with aclosing(pages) as fetched:
             async for each in fetched:
                 for raw in each.page.items:
+                    self._learn_name(raw, each.moved)
                     for event in self._event(kind, raw):
                         yield event
-                    self._learn_name(raw, each.moved)
                 if each.moved and self._called is None:
                     self._called = ""
                 if each.page.items and self._is_older(each.page.items[-1]):
@@ -158,9 +158,18 @@ class _Fetch:
         return since is not None and bool(changed) and changed < f"{since:%Y-%m-%dT%H:%M:%SZ}"
 
     def _learn_name(self, raw: Any, moved: bool) -> None:
-        """What GitHub itself calls the repository, where that is not how it was written."""
+        """What GitHub itself calls the repository, where that is not how it was written.
+
+        Raises `Refused` where that one may not be collected.
+        """
         parts = urlsplit(text(table(raw).get("html_url"))).path.strip("/").split("/")
         name = "/".join(parts[:2])
         other = name.lower() != self.of.full_name.lower()
+        if moved and not self.options.may_follow(self.of.full_name, name):
+            raise Refused(
+                f"GitHub calls it {name or 'something else'} now, which is not among the "
+                "repositories and organizations that may be collected; the agent's operator can "
+                "list it there"
+            )
         if name != self.of.full_name and "/" in name and (moved or not other):
             self._called = name

@@ -132,11 +132,20 @@ class Options(BaseModel, extra="forbid", frozen=True):
 
     def chosen(self) -> list[str]:
         """The repositories that were chosen, each once; none if all are meant."""
-        return distinct([self.repository] if isinstance(self.repository, str) else self.repository)
+        chosen = [self.repository] if isinstance(self.repository, str) else self.repository
+        spelled = {listed.lower(): listed for listed in self.repositories}
+        return [spelled.get(name.lower(), name) for name in distinct(chosen)]
 
     def excludes(self, name: str) -> bool:
         """Whether a repository is never collected."""
         return any(fnmatchcase(name.lower(), skip.lower()) for skip in self.exclude_repositories)
+
+    def may_follow(self, name: str, renamed: str) -> bool:
+        """Whether what GitHub calls `renamed` may be collected as `name`. Who chooses the old name
+        of a repository gets no other one by it than by its new name, unless the operator wrote it.
+        """
+        written = name.lower() in {listed.lower() for listed in self.repositories}
+        return not self.excludes(renamed) and (written or self._allows(renamed))
 
     def wants(self, status: FindingStatus | None) -> bool:
         """Whether alerts of that status are asked for. One that is not known is."""

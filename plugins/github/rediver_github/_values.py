@@ -9,8 +9,9 @@ Object = Mapping[str, Any]
 
 
 def text(value: object) -> str:
-    """A text, without blank space around it."""
-    return value.strip() if isinstance(value, str) and value != "None" else ""
+    """A text, without blank space around it. Half a surrogate could not be written anywhere: `?`."""
+    known = value.strip() if isinstance(value, str) and value != "None" else ""
+    return known.encode(errors="replace").decode()
 
 
 def texts(value: object) -> list[str]:

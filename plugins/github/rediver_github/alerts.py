@@ -50,6 +50,10 @@ _REASONS: Final = {
     "inaccurate": FindingStatus.FALSE_POSITIVE,
     "wont_fix": FindingStatus.ACCEPTED_RISK,
     "used_in_tests": FindingStatus.ACCEPTED_RISK,
+    # Nobody looks for it any more, which mends nothing.
+    "pattern_deleted": FindingStatus.ACCEPTED_RISK,
+    "pattern_edited": FindingStatus.ACCEPTED_RISK,
+    "hidden_by_config": FindingStatus.ACCEPTED_RISK,
 }
 _ABOUT_THE_SECRET: Final = frozenset({"secret", "metadata"})  # the second: whose it is
 _DECIDED: Final = frozenset({FindingStatus.FALSE_POSITIVE, FindingStatus.ACCEPTED_RISK})

@@ -37,6 +37,19 @@ class Gitleaks(Scanner[Options]):
     name = "gitleaks"
     program = "gitleaks"
     options = Options
+    from_command = frozenset(
+        {
+            "history",
+            "branch",
+            "since",
+            "rules",
+            "exclude",
+            "severity_threshold",
+            "max_target_megabytes",
+            "max_decode_depth",
+            "max_archive_depth",
+        }
+    )
     environment = {  # noqa: RUF012 - the interface declares it as a ClassVar
         "NO_COLOR": "1",
         "GIT_ALLOW_PROTOCOL": "",  # what a clone lacks is not fetched by the means that it names

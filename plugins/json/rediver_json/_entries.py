@@ -14,6 +14,7 @@ from rediver_agent import ReportUnreadable, events
 from rediver_json._path import Each, Entry, Path, Step, without_last_each
 
 MAX_PARTS: Final = 200_000  # of what is built of one entry: some 25 MiB
+_TEXT_OF_A_PART: Final = 64  # characters, which weigh as much as a part: 12 MiB of text in all
 _SHOWN: Final = 20  # keys that a sentence names
 _OPENING: Final = frozenset({"start_map", "start_array"})
 _CLOSING: Final = frozenset({"end_map", "end_array"})
@@ -204,6 +205,8 @@ class _Building:
 
     def some(self, event: str, value: Any, tree: Tree | None, keys: list[str] | None = None) -> Any:
         """What the tree names of the value that begins with `event`. `keys` collects its keys."""
+        if event == "string" and len(value) >= _TEXT_OF_A_PART:
+            self._count(len(value) // _TEXT_OF_A_PART)
         if event not in _OPENING:
             return value
         if tree is not None and event == "start_array":
@@ -235,12 +238,12 @@ class _Building:
             built.append(self.some(event, value, None))
         return built
 
-    def _count(self) -> None:
-        self._left -= 1
+    def _count(self, parts: int = 1) -> None:
+        self._left -= parts
         if self._left < 0:
             raise ReportUnreadable(
-                f"what the mapping names has more than {MAX_PARTS:,} parts in one entry, "
-                "or in what the entries stand in: name less of it"
+                f"what the mapping names has more than {MAX_PARTS:,} parts in one entry, or in "
+                "what the entries stand in, or texts as long as that: name less of it"
             )
 
 

@@ -15,6 +15,7 @@ from rediver_agent.contract import Asset, ReportMetadata, Tool, parse
 
 VERSION: Final = "1.0"
 MAX_HELD: Final = 10_000  # reports of a document, and assets of one
+MAX_SAID: Final = 16_000_000  # characters of all that is held of a document
 _MANY: Final = "reports.item."
 _KEYS: Final = ("version", "metadata", "tool", "assets.item")
 _BUILT: Final = frozenset(f"{start}{key}" for start in ("", _MANY) for key in _KEYS)
@@ -25,6 +26,10 @@ _SEEN: Final = frozenset(
         "reports.item",
         *(f"{start}{key}" for start in ("", _MANY) for key in ("findings", "findings.item")),
     }
+)
+_TOO_LONG: Final = (
+    f"what the reports say beside their findings is longer than {MAX_SAID // 1_000_000} million "
+    "characters: more than is held at once; import them in several files"
 )
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -77,7 +82,7 @@ class Header:
 def read_outline(stream: BinaryIO) -> tuple[list[Header], str]:
     """The reports of a document, checked, and the path of all their findings."""
     single, many = Header(1), list[Header]()
-    has_reports = False
+    has_reports, said = False, 0
     for path, value in outline(stream, _BUILT, _SEEN):
         key = path.removeprefix(_MANY)
         if path == "":
@@ -90,6 +95,8 @@ def read_outline(stream: BinaryIO) -> tuple[list[Header], str]:
             _demand(len(many) < MAX_HELD, f"the document has more than {MAX_HELD:,} reports")
             many.append(Header(len(many) + 1))
         else:
+            said += len(repr(value)) if path in _BUILT else 0
+            _demand(said <= MAX_SAID, _TOO_LONG)
             _take(many[-1] if path.startswith(_MANY) else single, key, value)
     headers = many if has_reports else [single]
     for header in headers:

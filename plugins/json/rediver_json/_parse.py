@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from pydantic import ValidationError
 
-from rediver_agent import Notice, ParseEvent, ReportUnreadable, ToolInfo, items
+from rediver_agent import Notice, ParseEvent, ToolInfo, items
 from rediver_agent.contract import Asset, CoverageType, Finding, FindingType
 from rediver_agent.contract import parse as parse_model
 from rediver_json._masked import masked_finding
@@ -30,8 +30,6 @@ def parse(stream: BinaryIO) -> Iterator[ParseEvent]:
         if header.metadata.coverage_type is CoverageType.PARTIAL:
             yield Notice("warning", f"report {header.number} ({tool.name}) is of a partial scan")
         yield from _findings(header, islice(findings, header.findings))
-    if next(findings, findings) is not findings:
-        raise ReportUnreadable("a key of the report has dots in it and looks like a path")
 
 
 def _incomplete(headers: list[Header]) -> Iterator[Notice]:

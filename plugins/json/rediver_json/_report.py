@@ -40,6 +40,12 @@ class Mapped:
         self._version: str | None = None
         self._errors: list[Notice] = []
         self._nothing = 0
+        self._of_document = {
+            name: value
+            for name, value in (("tool.version", mapping.tool.version), ("errors", mapping.errors))
+            if value and value.paths
+        }
+        """What the document itself should have, and has not had yet."""
 
     def events(self, stream: BinaryIO) -> Iterator[ParseEvent]:
         """The tool, the findings in order, and then the notices."""
@@ -92,6 +98,9 @@ class Mapped:
 
     def _learn(self, root: Entry) -> None:
         """The tool's version and its own complaints, which the document itself has."""
+        for name, value in tuple(self._of_document.items()):
+            if any(root.at(path) for path in value.paths):
+                del self._of_document[name]
         self._version = self._version or line(_first(root, self._mapping.tool.version) or [None])
         for said in _first(root, self._mapping.errors):
             if len(self._errors) < _MAX_ERRORS and said not in (False, 0):
@@ -161,6 +170,9 @@ class Mapped:
         yield from self._infos()
 
     def _infos(self) -> Iterator[Notice]:
+        for name, value in self._of_document.items():
+            said = f"the mapping's {name} path {value.text} is nowhere in the report"
+            yield Notice("info", said)
         tally, taken = self._reader.tally, self._reader.tally.taken
         for name, value in self._mapping.fields.items():
             if name in {"title", "tool.version", "secret.value"} or not taken or not value.paths:

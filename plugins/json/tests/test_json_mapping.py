@@ -265,6 +265,7 @@ def test_what_the_tool_could_not_look_at_is_a_warning():
         ({"title": ["txt", "x"]}, {"results": [ENTRY]}, "title path 'txt' or 'x'"),
         ({"title": "obj"}, {"results": [ENTRY | {"obj": {}}]}, "nothing that can be used"),
         ({"severity": "levl"}, {"results": [ENTRY]}, "severity path 'levl'"),
+        ({"tags": "long"}, {"results": [ENTRY | {"long": ["x" * 10**6] * 13}]}, "name less of it"),
         ({}, None, "there is null, not an object"),
         ({"findings": "."}, None, "there is null, not a list"),
         ({}, b"", "empty"),
@@ -284,6 +285,16 @@ def test_a_path_that_a_finding_can_do_without_names_itself_too():
     assert level == "info"
     assert "location.path path 'filename' leads to nothing" in message
     assert "text, level, file, line" in message
+
+
+def test_a_path_of_the_document_that_is_not_there_names_itself():
+    mapping = {**LINT, "tool": {"name": "lint", "version": "meta.v"}, "errors": ["erors", "meta.e"]}
+
+    assert said(mapping, {"results": [ENTRY], "meta": {}}) == [
+        ("info", "the mapping's tool.version path 'meta.v' is nowhere in the report"),
+        ("info", "the mapping's errors path 'erors' or 'meta.e' is nowhere in the report"),
+    ]
+    assert said(mapping, {"results": [ENTRY], "meta": {"v": None, "e": []}}) == []
 
 
 def test_entries_that_lack_what_must_be_there_are_kept_and_counted():

@@ -214,7 +214,13 @@ def test_the_parts_of_one_report_make_a_whole():
         (a_report() | {"findings": {}}, "findings of report 1 are no list"),
         ({"reports": {}}, "`reports` is no list"),
         ({"reports": [a_report(), None]}, "report 2 is no object"),
-        ({"reports": [a_report()], "reports.item.findings": [{}]}, "dots"),
+        (
+            {
+                "reports": [a_report(tool={"name": "x" * 100, "properties": {"z": "z" * 10**6}})]
+                * 17
+            },
+            "import them in several files",
+        ),
         (json.dumps(a_report(a_finding())).encode()[:-1], "cut off"),
     ],
 )

@@ -60,13 +60,12 @@ def addresses(said: str, limit: int) -> list[str]:
 def linked(said: str, limit: int) -> list[str]:
     """The web addresses of the links embedded in a message."""
     found: list[str] = []
-    at = said.find("](http")
-    while at >= 0 and len(found) < limit:
-        end = said.find(")", at)
-        address = said[at + 2 : end]
-        if end > 0 and len(address) <= _MAX_ADDRESS and len(address.split()) == 1:
-            found.append(address)
-        at = said.find("](http", at + 2)
+    start = said.find("](http") + 2
+    while start > 1 and len(found) < limit:
+        end = said.find(")", start, start + _MAX_ADDRESS)
+        if end > 0 and not any(map(str.isspace, said[start:end])):
+            found.append(said[start:end])
+        start = said.find("](http", start) + 2
     return found
 
 

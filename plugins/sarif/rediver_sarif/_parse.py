@@ -22,6 +22,7 @@ from rediver_sarif._store import Store
 from rediver_sarif._values import table
 
 _NOT_READ: Final = object()
+_CHANGED: Final = "the report changed while it was read: has its tool ended?"
 
 
 def parse(stream: BinaryIO) -> Generator[ParseEvent]:
@@ -51,13 +52,11 @@ def _of_runs(outline: Outline, results: Iterator[Any]) -> Iterator[ParseEvent]:
         yield from run.notices()
         yield from _of_run(run, QuickFindings(run, several=several), islice(results, run.results))
     if next(results, results) is not results:
-        raise ReportUnreadable(
-            "a key of the report has dots in it and looks like a path to results"
-        )
+        raise ReportUnreadable(_CHANGED)
 
 
 def _of_run(run: Run, findings: Findings, results: Iterator[Any]) -> Iterator[ParseEvent]:
-    unreadable, first = 0, 0
+    number = unreadable = first = 0
     for number, result in enumerate(results, 1):
         try:
             finding = findings.of(table(result)) if isinstance(result, dict) else _NOT_READ
@@ -68,6 +67,8 @@ def _of_run(run: Run, findings: Findings, results: Iterator[Any]) -> Iterator[Pa
         elif finding is _NOT_READ:
             unreadable += 1
             first = first or number
+    if number != run.results:
+        raise ReportUnreadable(_CHANGED)
     if unreadable:
         yield Notice(
             "warning",

@@ -38,6 +38,9 @@ class Run:
     failed: bool = False
     complaints: list[Notice] = field(default_factory=list[Notice])
     complaint_count: int = 0
+    _places: dict[int, dict[tuple[str, str], int]] = field(
+        default_factory=dict[int, dict[tuple[str, str], int]]
+    )  # of components and of taxonomies, once all are there
 
     @property
     def tool(self) -> ToolInfo:
@@ -57,13 +60,13 @@ class Run:
     def component(self, reference: object) -> int | None:
         """The component that a `toolComponentReference` means: 0 is the driver."""
         place = index(table(reference).get("index"))
-        return place + 1 if place is not None else _meant(self.components, reference)
+        return place + 1 if place is not None else self._among(self.components, reference)
 
     def taxon(self, reference: Mapping[str, Any]) -> str:
         """`CWE-79` and the like for a reference into a taxonomy; "" for one that names nothing."""
         about = table(reference.get("toolComponent"))
         place = index(about.get("index"))
-        place = _meant(self.taxonomies, about) if place is None else place
+        place = self._among(self.taxonomies, about) if place is None else place
         named, kind = self.taxonomies, f"taxa {place}"
         if place is None or place >= len(named):  # its own: of the driver, or of an extension
             place = self.component(about) if about else 0
@@ -74,6 +77,16 @@ class Run:
             name = named[place].facts.get("name", "")
         number = word(reference.get("id")) or word(entry.get("id"))
         return number if number.upper().startswith(name.upper()) else f"{name}-{number}"
+
+    def _among(self, components: list[Component], reference: object) -> int | None:
+        """The first of these with the name or the guid of a reference."""
+        about = table(reference)
+        known = self._places.get(id(components))
+        if known is None:
+            known = self._places[id(components)] = _places(components)
+        name, guid = word(about.get("name")), word(about.get("guid")).lower()
+        found = (known.get(key) for key in (("name", name), ("guid", guid)))
+        return min((place for place in found if place is not None), default=None)
 
     def notices(self) -> Iterator[Notice]:
         """What the run says of itself that whoever reads its findings must know."""
@@ -97,11 +110,11 @@ class Run:
             yield Notice("warning", f"{self.label} has {more} more complaints of its tool")
 
 
-def _meant(components: list[Component], reference: object) -> int | None:
-    about = table(reference)
-    name, guid = word(about.get("name")), word(about.get("guid")).lower()
+def _places(components: list[Component]) -> dict[tuple[str, str], int]:
+    """The first place of each name and each guid."""
+    places: dict[tuple[str, str], int] = {}
     for place, component in enumerate(components):
-        facts = component.facts
-        if (guid and guid == facts.get("guid", "").lower()) or (name and name == facts.get("name")):
-            return place
-    return None
+        for kind in ("name", "guid"):
+            if said := component.facts.get(kind):
+                places.setdefault((kind, said.lower() if kind == "guid" else said), place)
+    return places

@@ -11,10 +11,12 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import unquote
 
-from rediver_sarif._values import index, table, text
+from rediver_sarif._values import distinct, index, table, text
 
 MAX_URI: Final = 4000
 _SHORT: Final = 300  # what is remembered
+_MAX_CHAIN: Final = 50  # bases that rest on each other: some have two
+_MAX_ROOTS: Final = 100
 _PLAIN: Final = re.compile(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)*")  # nothing to resolve in it
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters at least: C: is a drive
 _DOTS: Final = re.compile(r"/\.{1,2}(?:/|$)")
@@ -73,6 +75,8 @@ class Paths:
         """The address with the bases it rests on before it, to the first absolute one."""
         joined, seen = uri.strip().removeprefix("%SRCROOT%/"), set[str]()
         while base in self._bases and base not in seen and not _is_absolute(joined):
+            if len(seen) == _MAX_CHAIN:
+                break
             seen.add(base)
             entry = table(self._bases[base])
             if before := text(entry.get("uri"), MAX_URI).strip():
@@ -87,7 +91,8 @@ class Paths:
             named, key=lambda name: (_bare(name) not in _SOURCE_ROOTS, len(named[name]))
         )
         roots = [named[name] for name in ranked] + [_decoded(folder) for folder in folders]
-        return [f"{root.rstrip('/')}/" for root in roots if _is_absolute(root) and root.strip("/")]
+        absolute = [root for root in roots if _is_absolute(root) and root.strip("/")]
+        return [f"{root.rstrip('/')}/" for root in distinct(absolute, _MAX_ROOTS)]
 
 
 def _bare(name: str) -> str:

@@ -31,6 +31,21 @@ class Semgrep(Scanner[Options]):
     name = "semgrep"
     program = "semgrep"
     options = Options
+    from_command = frozenset(
+        {
+            "rules",
+            "exclude_rule",
+            "include",
+            "exclude",
+            "severity_threshold",
+            "dataflow_traces",
+            "jobs",
+            "max_memory",
+            "timeout_per_rule",
+            "timeout_threshold",
+            "max_target_bytes",
+        }
+    )
     environment = {  # noqa: RUF012 - the interface declares it as a ClassVar
         # Without a network, `semgrep --version` alone would take 99 s.
         "SEMGREP_ENABLE_VERSION_CHECK": "0",

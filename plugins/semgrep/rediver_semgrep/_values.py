@@ -11,7 +11,7 @@ from typing import Any, Final, cast
 MAX_ENTRIES: Final = 100
 MAX_WORD: Final = 1000
 MAX_LINE: Final = 2**31 - 1  # what databases hold
-MAX_RULES: Final = 2000  # whose metadata are remembered
+MAX_REMEMBERED: Final = 4_000_000  # characters of rules' ids and metadata
 
 _DIGITS: Final = 12
 _CWE: Final = re.compile(r"(?:CWE-)?0*([1-9]\d{0,6})\b", re.IGNORECASE)
@@ -79,6 +79,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Object, Metadata]] = {}
+        self._size = 0
 
     def of(self, rule_id: str, raw: Object) -> Metadata:
         """What `raw` says. It may differ between two results of a rule, so it is compared."""
@@ -86,9 +87,13 @@ class Memory:
         if known is not None and known[0] == raw:
             return known[1]
         read = _metadata(rule_id, raw)
-        if len(self._known) >= MAX_RULES:
+        size = len(rule_id) + len(repr(raw))
+        if self._size + size > MAX_REMEMBERED:
             self._known.clear()
-        self._known[rule_id] = raw, read
+            self._size = 0
+        if size <= MAX_REMEMBERED:
+            self._known[rule_id] = raw, read
+            self._size += size
         return read
 
 

@@ -1,6 +1,8 @@
 """From semgrep's JSON to findings and notices: what is kept of a result, and what is never."""
 
+import io
 import json
+import tracemalloc
 
 import pytest
 
@@ -38,6 +40,24 @@ def test_the_placeholder_for_lines_is_never_a_snippet():
     assert found[0].location is not None
     assert found[0].location.snippet is None
     assert found[0].partial_fingerprints == {}
+
+
+def test_what_is_remembered_of_rules_is_bounded_by_its_length():
+    one = json.dumps(result(metadata={"z": "LONG"})).replace("LONG", "x" * 10**6)
+    report = report_of().replace(b"[]", f"[{', '.join([one] * 40)}]".encode(), 1)
+    for number in range(40):
+        report = report.replace(b'"check_id": "r"', b'"check_id": "r%d"' % number, 1)
+    stream = io.BytesIO(report)
+
+    tracemalloc.start()
+    try:
+        found = sum(isinstance(event, Finding) for event in SemgrepParser().parse(stream))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert found == 40
+    assert peak < 24 << 20
 
 
 def test_columns_are_code_points_where_the_line_is_told_and_as_they_are_elsewhere():

@@ -44,6 +44,20 @@ class Trivy(Scanner[Options]):
     name = "trivy"
     program = "trivy"
     options = Options
+    from_command = frozenset(
+        {
+            "kind",
+            "input",
+            "scanners",
+            "severity",
+            "severity_threshold",
+            "ignore_unfixed",
+            "ignore_status",
+            "exclude",
+            "include_dev_deps",
+            "license_full",
+        }
+    )
     exclusive_cache = True  # one run may be fetching the database there that another reads
 
     async def probe(self, ctx: ScanContext) -> str:

@@ -42,7 +42,7 @@ class Alert:
     finding: Finding
     identity: str
     updated_at: datetime | None
-    """When GitHub changed it last, where it says so."""
+    """When GitHub changed it last, where that is known."""
 
 
 def alert_in(delivery: Delivery) -> Alert | None:
@@ -73,12 +73,24 @@ def alert_in(delivery: Delivery) -> Alert | None:
         asset=place,
         finding=found,
         identity=of.identity(kind, alert["number"]),
-        updated_at=_moment(alert.get("updated_at")),
+        updated_at=_as_of(alert, delivery.payload.get("action")),
     )
 
 
 def _object(value: object) -> Mapping[str, Any] | None:
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else None
+
+
+def _as_of(alert: Mapping[str, Any], action: object) -> datetime | None:
+    """When GitHub changed it last. Where it does not say so: when it was closed, or made if it is
+    new. One that was opened again says nothing of when.
+    """
+    closed = ("fixed_at", "dismissed_at", "resolved_at")
+    for names in (("updated_at",), closed, ("created_at",) if action == "created" else ()):
+        moments = [moment for name in names if (moment := _moment(alert.get(name)))]
+        if moments:
+            return max(moments)
+    return None
 
 
 def _moment(value: object) -> datetime | None:

@@ -34,6 +34,7 @@ MOST_REQUESTS: Final = 64  # more are answered 503
 MOST_CONNECTIONS: Final = 128  # more are not answered: each costs the agent a descriptor
 BACKLOG: Final = 128
 TELL_SECONDS: Final = 60.0
+NO_PASSPHRASE: Final = "there is none"  # noqa: S105 - it opens nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,15 @@ def _server(app: App, door: Door) -> Server:
         h11_max_incomplete_event_size=HEAD_BYTES,
         ssl_certfile=door.certificate,
         ssl_keyfile=door.private_key,
+        # Else OpenSSL asks for one at the terminal, and the whole agent waits for the answer.
+        ssl_keyfile_password=NO_PASSPHRASE,
     )
     try:
         config.load()
     except (OSError, ssl.SSLError) as fault:
         raise ToolError(
             f"webhook: TLS with {door.certificate} does not work: {fault}; mend tls_certfile or "
-            "tls_keyfile"
+            "tls_keyfile (a key that needs a passphrase cannot be used)"
         ) from fault
     return _Uvicorn(config)
 
