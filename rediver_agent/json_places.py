@@ -9,6 +9,7 @@ from rediver_agent.json_values import (
     ARRAY,
     MAX_PARTS,
     OBJECT,
+    Shape,
     count_objects,
     kind_of,
     refuse_many_parts,
@@ -25,6 +26,7 @@ class Place:
     path: str
     built: bool = False
     seen: bool = False
+    shape: "Shape | None" = None
     keys: "dict[str, Place]" = field(default_factory=dict[str, "Place"])
     element: "Place | None" = None
 
@@ -76,10 +78,15 @@ def _elements(window: Window, place: Place, depth: int) -> Iterator[tuple[str, A
 
 
 def _built(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
-    path = place.path
+    path, shape = place.path, place.shape
     for elements in window.elements():
         if elements is None:
             yield path, window.value(depth)
+        elif shape and (many := shape.all_of(elements)) is not None:
+            yield from ((path, value) for value in many)
+        elif shape:
+            for raw in split(elements):
+                yield path, shape.of(raw) or value_of(bytes(raw), depth)
         else:
             for raw in split(elements):
                 yield path, value_of(bytes(raw), depth)

@@ -42,6 +42,28 @@ class Doubt(Exception):
     """This text is not to be read by msgspec."""
 
 
+class Shape:
+    """Values that a type takes whole: they come as it. Anything else about one is its refusal."""
+
+    def __init__(self, into: type[Any]) -> None:
+        self._one = msgspec.json.Decoder(into).decode
+        self._many = msgspec.json.Decoder(list[into]).decode
+
+    def of(self, value: msgspec.Raw) -> Any | None:
+        """The value, None where it is not of the shape."""
+        try:
+            return self._one(value)
+        except msgspec.ValidationError:
+            return None
+
+    def all_of(self, elements: bytes) -> list[Any] | None:
+        """The elements of an array, None where one of them is not of the shape."""
+        try:
+            return self._many(elements)
+        except msgspec.ValidationError:
+            return None
+
+
 def count_objects(elements: bytes) -> int | None:
     """How many objects the array has; None if anything else is among them."""
     try:

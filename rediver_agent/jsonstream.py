@@ -30,6 +30,7 @@ from rediver_agent.json_values import (
     MAX_PARTS,
     TEXT_OF_A_PART,
     Doubt,
+    Shape,
     is_usable,
 )
 from rediver_agent.json_windows import WINDOW, Window
@@ -68,12 +69,18 @@ def rewound(stream: BinaryIO) -> Readable:
     return stream
 
 
-def items(stream: BinaryIO, path: str, *, window: int = WINDOW) -> Iterator[Any]:
+def items(
+    stream: BinaryIO, path: str, *, into: type[Any] | None = None, window: int = WINDOW
+) -> Iterator[Any]:
     """Every value at `path` (ijson's notation: `runs.item.results.item`), from the stream's start.
 
-    Numbers are int and float. Raises what `outline` does.
+    Numbers are int and float. Where a value has the shape of `into`, a msgspec Struct that does not
+    nest without end, it may come as that, and may as well come plain. Raises what `outline` does.
     """
-    yield from (value for _, value in outline(stream, {path}, (), window=window))
+    root = _places({path}, ())
+    if into is not None:
+        root.at(path).shape = Shape(into)
+    yield from (value for _, value in _read(stream, root, window))
 
 
 def events(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
@@ -98,8 +105,10 @@ def outline(
     to a path, and for a value at one of the paths that has more than `MAX_PARTS` parts, of which a
     long text is several.
     """
-    root = _places(built, seen)
+    return _read(stream, _places(built, seen), window)
 
+
+def _read(stream: BinaryIO, root: Place, window: int) -> Iterator[tuple[str, Any]]:
     def by_ijson() -> Iterator[tuple[str, Any]]:
         return _despite_large_numbers(partial(_outline, stream, root))
 

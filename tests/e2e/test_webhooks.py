@@ -9,7 +9,9 @@ import json
 import re
 import signal
 import subprocess  # noqa: TID251 - the program is run as a user runs it
+import threading
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from house import BIN, wait_for
@@ -37,17 +39,17 @@ def start(house, env, **config):
     return agent, int(found[1])
 
 
-def deliver(port, number, delivery, state="open", secret=SECRET):
-    body = json.dumps(
-        {
-            "action": "created",
-            "alert": {
-                "number": number, "state": state, "dismissed_reason": "tolerable_risk",
-                "security_advisory": {"ghsa_id": f"GHSA-{number}", "severity": "critical"},
-            },
-            "repository": {"full_name": "acme/shop", "html_url": "https://github.com/acme/shop"},
-        }
-    ).encode()  # fmt: skip
+def alert(number, state):
+    return {
+        "number": number, "state": state, "dismissed_reason": "tolerable_risk",
+        "security_advisory": {"ghsa_id": f"GHSA-{number}", "severity": "critical"},
+    }  # fmt: skip
+
+
+def deliver(port, number, delivery, state="open", secret=SECRET, site="https://github.com"):
+    where = {"full_name": "acme/shop", "html_url": f"{site}/acme/shop"}
+    document = {"action": "created", "alert": alert(number, state), "repository": where}
+    body = json.dumps(document).encode()
     signature = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {
         "X-GitHub-Event": "dependabot_alert",
@@ -84,6 +86,70 @@ def test_what_was_answered_is_on_the_server_once_whatever_was_killed_since(house
     assert agent.stop(signal.SIGTERM) == 0
     assert "1 replayed" in agent.text()
     assert SECRET not in house.logs()
+
+
+@pytest.fixture
+def hub():
+    """A GitHub with one kind of alerts. `hub.alerts` is what it has; `hub.url` where it is."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = json.dumps(self.server.alerts).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        server.alerts = []
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        yield server
+        server.shutdown()
+        serving.join()
+
+
+def test_an_alert_that_is_fetched_and_pushed_is_one_finding_with_its_newest_status(house, env, hub):
+    options = {
+        "base_url": hub.url, "token": "ghp_of_the_tests", "repositories": ["acme/shop"],
+        "alert_types": ["dependabot"],
+    }  # fmt: skip
+    collectors = [section(), {"name": "github", "config": options}]
+    agent = house.start_agent(env=env, collectors=collectors)
+    found = wait_for(
+        lambda: re.search(r"listening on http://127\.0\.0\.1:(\d+)", agent.text()),
+        f"it listens:\n{agent.text()}",
+    )
+
+    def statuses():
+        return {row["rule_id"]: row["status"] for row in house.findings()}
+
+    def collected(source_config=None, **alerts):
+        hub.alerts = [alert(int(number[1:]), state) for number, state in alerts.items()]
+        payload = {"collector": "github", "source_config": source_config or {}}
+        done = house.outcome(house.command("collect", payload=payload))
+        assert done["status"] == "completed", done
+        return statuses()
+
+    def pushed(number, state, expected):
+        assert deliver(int(found[1]), number, f"{number}-{state}", state, site=hub.url) == 202
+        wait_for(lambda: statuses() == expected, f"{expected}, not {statuses()}\n{house.logs()}")
+
+    assert collected(n1="open", n2="open") == {"GHSA-1": "open", "GHSA-2": "open"}
+    pushed(1, "fixed", {"GHSA-1": "resolved", "GHSA-2": "open"})
+    pushed(2, "dismissed", {"GHSA-1": "resolved", "GHSA-2": "accepted_risk"})
+    assert collected(n1="fixed", n2="open") == {"GHSA-1": "resolved", "GHSA-2": "open"}
+    assert collected(n1="open", n2="open") == {"GHSA-1": "open", "GHSA-2": "open"}
+    pushed(3, "open", {"GHSA-1": "open", "GHSA-2": "open", "GHSA-3": "open"})
+    assert collected(n1="open", n2="open", n3="fixed")["GHSA-3"] == "resolved"
+    assert collected({"since": "2026-01-01T00:00:00Z"}, n2="open")["GHSA-1"] == "open"
+    assert collected(n1="open", n3="fixed")["GHSA-2"] == "resolved", "it is there no more"
+    assert len(house.findings()) == 3
+    assert len({row["asset_id"] for row in house.findings()}) == 1
 
 
 def test_an_operator_sees_who_listens_and_why_not(house, env, tmp_path):

@@ -192,8 +192,6 @@ class Client:
         if (response.is_server_error and not limited) or response.status_code == _TIMED_OUT:
             raise _TryAgain(f"{url.host} answered {response.status_code}")
         following = response.links.get("next", {}).get("url")
-        if not following and _NEXT.search(response.headers.get("link", "")):
-            raise Refused(f"{url.host} names a next page in a way that is not understood")
         return Answer(url, response.status_code, response.headers, following, body)
 
     def _own(self, url: httpx.URL, other: str, what: str) -> httpx.URL:
@@ -273,4 +271,6 @@ def _read(answer: Answer, what: str) -> Page:
     if not isinstance(items, list):
         more = " (GraphQL? the REST API's base_url is meant)" if "data" in table(items) else ""
         raise Refused(f"{what}: {answer.url.host} answered what is no list{more}")
+    if not answer.next and _NEXT.search(answer.headers.get("link", "")):
+        raise Refused(f"{what}: {answer.url.host} names a next page in words that are not GitHub's")
     return replace(Page(known, answer.next), etag=answer.headers.get("etag", ""))

@@ -9,7 +9,7 @@ Object = Mapping[str, Any]
 
 
 def text(value: object) -> str:
-    """A text, without blank space around it. Half a surrogate could not be written anywhere: `?`."""
+    """A text, without blank space around it; with `?` for what no file could hold."""
     known = value.strip() if isinstance(value, str) and value != "None" else ""
     return known.encode(errors="replace").decode()
 

@@ -22,6 +22,11 @@ def notices(events):
     return [(event.level, event.message) for event in events if isinstance(event, Notice)]
 
 
+def named_last(events):
+    """The number of the last alert."""
+    return findings(events)[-1].partial_fingerprints["rediver/alert"].rpartition("/")[2]
+
+
 def limited(**headers):
     return 403, {name.replace("_", "-"): value for name, value in headers.items()}, {"message": "x"}
 
@@ -45,6 +50,21 @@ def test_a_renamed_repository_is_followed_and_told(hub, github, an_alert, number
     ((level, message),) = notices(events)
     assert level == "warning"
     assert "acme/store" in message
+
+
+@pytest.mark.parametrize("name", ["acme/kept-out", "umbrella/shop", None])
+def test_an_old_name_opens_no_repository_that_may_not_be_collected(hub, github, an_alert, name):
+    hub.says(PATH, (301, {"Location": "/repositories/7/code-scanning/alerts"}, {}))
+    address = f"http://hub/{name}/security/1" if name else None
+    hub.says("/repositories/7/code-scanning/alerts", [an_alert(1, html_url=address)])
+    named = {"repositories": [], "organizations": ["acme"], "repository": "acme/shop"}
+
+    events = github(exclude_repositories=["acme/kept-*"], **named, **ONE)
+
+    assert not findings(events)
+    ((level, message),) = notices(events)
+    assert level == "error"
+    assert "which is not among the repositories and organizations" in message
 
 
 @pytest.mark.parametrize("how", ["link", "redirect"])
@@ -74,6 +94,13 @@ def test_pages_that_go_in_a_circle_are_an_error(hub, github, an_alert):
         (HTML, "error", "a page of HTML"),
         ((200, {}, b'[{"number": 1'), "error", "no JSON"),
         ((200, {}, b"[" * 100_000), "error", "no JSON"),
+        (
+            (200, {}, b'[{"secret": "hunter2hunter2", "x": ' + b"[" * 900 + b"]" * 900 + b"}]"),
+            "error",
+            "no JSON",
+        ),
+        ((200, {"Link": "</next?page=2>; REL=next"}, []), "error", "a next page"),
+        ((200, {"Link": '</next?page=2>; rel="last next"'}, []), "error", "a next page"),
         ((200, {}, {"message": "hello"}), "error", "no list"),
         ((200, {}, {"data": {}}), "error", "GraphQL"),
         ((200, {}, None), "error", "no JSON"),
@@ -233,6 +260,22 @@ class TestPagesThatAreKept:
     def test_an_unchanged_page_is_what_it_was(self, hub, twice):
         assert twice() == self.events
         assert [asked.headers["if-none-match"] for asked in hub.asked] == ['"a"', '"b"']
+
+    def test_what_follows_an_unchanged_page_is_followed(self, hub, twice, an_alert):
+        new = {"Link": f'<{hub.url}{PATH}?page=3>; rel="next"'}
+        unchanged = (304, {}, None)
+
+        assert len(findings(twice(unchanged, (304, new, None), [an_alert(3)]))) == 3
+
+    def test_a_last_page_that_is_full_is_asked_for_anew(self, hub, github, an_alert):
+        full = [an_alert(number) for number in range(100)]
+        hub.says(PATH, (200, {"ETag": '"a"'}, full))
+        github(**ONE)
+        following = {"ETag": '"a"', "Link": f'<{hub.url}{PATH}?page=2>; rel="next"'}
+        hub.says(PATH, (200, following, full), [an_alert(100)])
+
+        assert named_last(github(**ONE)) == "100"
+        assert "if-none-match" not in hub.asked[1].headers
 
     def test_another_token_has_other_pages(self, hub, twice):
         twice(*twice.whole, token="ghp_another")

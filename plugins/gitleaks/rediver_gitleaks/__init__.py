@@ -19,6 +19,7 @@ from rediver_agent import (
 )
 from rediver_gitleaks._baseline import known_leaks, marked
 from rediver_gitleaks._config import text_of, with_exclusions
+from rediver_gitleaks._history import GIT
 from rediver_gitleaks._options import Options
 from rediver_gitleaks._parse import GitleaksParser
 from rediver_gitleaks._report import complaints, looked_at, require_leaks, rules_hash
@@ -50,10 +51,7 @@ class Gitleaks(Scanner[Options]):
             "max_archive_depth",
         }
     )
-    environment = {  # noqa: RUF012 - the interface declares it as a ClassVar
-        "NO_COLOR": "1",
-        "GIT_ALLOW_PROTOCOL": "",  # what a clone lacks is not fetched by the means that it names
-    }
+    environment = {"NO_COLOR": "1", **GIT}  # noqa: RUF012 - the interface has it as a ClassVar
 
     async def probe(self, ctx: ScanContext) -> str:
         """The version, from `gitleaks version`."""

@@ -2,7 +2,7 @@
 
 gitleaks reads the `.gitleaksignore` of whatever folder it is pointed at, and no flag prevents that.
 So a folder is scanned by a name that nobody can guess, which makes the entries of that file miss;
-and a repository's history by way of its git directory, where no such file is.
+and a repository's history by way of a git directory of our own, where no such file is.
 """
 
 import re
@@ -13,6 +13,7 @@ from secrets import token_hex
 from typing import Final
 
 from rediver_agent import Notice, ScanContext, ToolError
+from rediver_gitleaks._history import log_options, own_git_directory
 
 LINK: Final = "rediver-target-[0-9a-f]{32}"
 
@@ -20,12 +21,6 @@ _CONFIG: Final = ".gitleaks.toml"
 _NAME: Final = "rediver-target-"
 _HERE: Final = Path("/proc/self/cwd")  # where a process runs: for gitleaks, the target
 _OURS: Final = re.compile(rf".*?/{LINK}/")
-# What gitleaks gives to `git log` itself, and that git shall run no program that the repository's
-# configuration names for showing changes or signatures.
-_LOG: Final = (
-    "--log-opts=--full-history {} --diff-filter=tuxdb "
-    "--no-ext-diff --no-textconv --no-show-signature"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +52,16 @@ async def folder(ctx: ScanContext) -> Target:
 
 async def trusted_history(ctx: ScanContext, branch: str | None, since: date | None) -> Target:
     """The commits, with all that the checkout says about its own scan."""
-    _, notices = await _repository(ctx)
-    log = await _log(ctx, branch, since)
-    return Target(("git", ".", log), config=await _own_config(ctx), notices=notices)
+    directory, notices = await own_git_directory(ctx)
+    log = await log_options(ctx, directory, branch, since)
+    return Target(("git", str(directory), log), config=await _own_config(ctx), notices=notices)
 
 
 async def history(ctx: ScanContext, branch: str | None, since: date | None) -> Target:
     """The commits, whatever the checkout says. `ToolError` where there is no repository."""
-    git_directory, notices = await _repository(ctx)
-    log = await _log(ctx, branch, since)
-    return Target(("git", git_directory, log, *_deaf(ctx)), notices=notices)
+    directory, notices = await own_git_directory(ctx)
+    log = await log_options(ctx, directory, branch, since)
+    return Target(("git", str(directory), log, *_deaf(ctx)), notices=notices)
 
 
 def below_target(file: str) -> str:
@@ -81,31 +76,3 @@ def _deaf(ctx: ScanContext) -> tuple[str, str]:
 async def _own_config(ctx: ScanContext) -> str | None:
     there = await ctx.run("test", "-f", _CONFIG, ok={0, 1})
     return None if there.exit_code else _CONFIG
-
-
-async def _repository(ctx: ScanContext) -> tuple[str, tuple[Notice, ...]]:
-    """The git directory: without one, gitleaks would find nothing and end well."""
-    asked = ("--git-dir", "--is-shallow-repository", "--show-prefix")
-    done = await ctx.run("git", "rev-parse", *asked, ok={0, 128})
-    if done.exit_code:
-        raise ToolError(f"{ctx.target} has no history to scan: {done.stderr_tail.strip()}")
-    git_directory, shallow, *prefix = done.stdout.read_text(errors="surrogateescape").splitlines()
-    if any(prefix):
-        raise ToolError(f"{ctx.target} is a folder in a repository; its history is the root's")
-    if shallow == "false":
-        return git_directory, ()
-    cut = "the clone is shallow: older commits are not in it and were not scanned"
-    return git_directory, (Notice("warning", cut),)
-
-
-async def _log(ctx: ScanContext, branch: str | None, since: date | None) -> str:
-    """What git shall show. `ToolError` for a branch that is not there: gitleaks would end well."""
-    which = "--all"
-    if branch is not None:
-        asked = ("--verify", "--quiet", "--end-of-options", f"{branch}^{{commit}}")
-        done = await ctx.run("git", "rev-parse", *asked, ok={0, 1, 128})
-        commit = done.stdout.read_text(errors="replace").strip()
-        if done.exit_code or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
-            raise ToolError(f"{ctx.target} has no branch or tag {branch!r}; fetch it first")
-        which = commit
-    return _LOG.format(f"{which} --since={since.isoformat()}T00:00:00Z" if since else which)

@@ -148,9 +148,7 @@ class Findings:
         main = next((place for place in locations if "physicalLocation" in place), None)
         if "relatedLocations" in result or len(locations) > 1 or not main:
             others = [place for place in locations if place is not main and _is_told(place)]
-            others += tables(result.get("relatedLocations"), MAX_LOCATIONS)
-            if related := self._steps(others[:MAX_LOCATIONS], case):
-                fields["related_locations"] = related
+            self._add_related(fields, case, others)
         if main is None:
             if "analysisTarget" not in result:
                 return None
@@ -159,6 +157,11 @@ class Findings:
         if place:
             fields["location"] = place
         return address
+
+    def _add_related(self, fields: Fields, case: Case, others: list[Object]) -> None:
+        others += tables(case.result.get("relatedLocations"), MAX_LOCATIONS)
+        if related := self._steps(others[:MAX_LOCATIONS], case):
+            fields["related_locations"] = related
 
     def _placed(self, location: Object, case: Case) -> tuple[Fields, str | None]:
         """A place; of the source of a secret nothing is left but the mark."""

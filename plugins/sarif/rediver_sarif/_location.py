@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from rediver_sarif._plain import Artifact, Region
 from rediver_sarif._run import Run
 from rediver_sarif._uri import Paths
 from rediver_sarif._values import Object, count, index, table, tables, text, word
@@ -38,6 +39,30 @@ class Locations:
         if "snippet" in region or "contextRegion" in physical:
             self._add_snippet(found, region, physical, start)
         return found, address
+
+    def plain(self, where: Artifact, region: Region) -> dict[str, Any] | None:
+        """The contract's fields of an ordinary place; None where its address says more."""
+        path, address = self._paths.at(where.uri, where.uri_base_id)
+        if address:
+            return None
+        start, end = region.start_line, region.end_line
+        first, last = region.start_column, region.end_column
+        found: dict[str, Any] = (
+            {"start_line": start} if path is None else {"path": path, "start_line": start}
+        )
+        if first is not None:
+            found["start_column"] = first
+        if end is None or end >= start:
+            if end is not None:
+                found["end_line"] = end
+            if last is not None and ((end or start) > start or last >= (first or 1)):
+                found["end_column"] = last
+        snippet = text(region.snippet.text) if region.snippet else ""
+        if snippet and snippet.strip() not in _NO_SNIPPETS:
+            if self._unit and not snippet.isascii():
+                _count_code_points(found, snippet, self._unit)
+            found["snippet"] = snippet
+        return found
 
     def _add_snippet(
         self, found: dict[str, Any], region: Object, physical: Object, start: int | None

@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from rediver_agent import Notice, ParseEvent, ReportUnreadable, items
 from rediver_agent.contract import Finding
-from rediver_sarif._finding import Findings
 from rediver_sarif._outline import RESULTS, Outline, read_outline
+from rediver_sarif._plain import Result
 from rediver_sarif._quick import QuickFindings
 from rediver_sarif._run import Run
 from rediver_sarif._store import Store
@@ -31,7 +31,7 @@ def parse(stream: BinaryIO) -> Generator[ParseEvent]:
         with closing(Store()) as store:
             outline = read_outline(stream, store)
             yield from _of_document(outline)
-            yield from _of_runs(outline, items(stream, RESULTS))
+            yield from _of_runs(outline, items(stream, RESULTS, into=Result))
     except sqlite3.Error as fault:
         raise ReportUnreadable(
             f"the report's rules cannot be kept in a temporary file: {fault}; is TMPDIR full?"
@@ -55,11 +55,14 @@ def _of_runs(outline: Outline, results: Iterator[Any]) -> Iterator[ParseEvent]:
         raise ReportUnreadable(_CHANGED)
 
 
-def _of_run(run: Run, findings: Findings, results: Iterator[Any]) -> Iterator[ParseEvent]:
+def _of_run(run: Run, findings: QuickFindings, results: Iterator[Any]) -> Iterator[ParseEvent]:
     number = unreadable = first = 0
     for number, result in enumerate(results, 1):
         try:
-            finding = findings.of(table(result)) if isinstance(result, dict) else _NOT_READ
+            if isinstance(result, Result):
+                finding = findings.of_plain(result)
+            else:
+                finding = findings.of(table(result)) if isinstance(result, dict) else _NOT_READ
         except ValidationError:
             finding = _NOT_READ
         if isinstance(finding, Finding):

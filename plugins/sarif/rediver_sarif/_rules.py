@@ -57,6 +57,11 @@ class Rules:
             self._known[key] = known
         return known
 
+    def plain(self, rule_id: str | None, place: int | None) -> Named:
+        """The same for a result that says nothing else of its rule."""
+        known = self._known.get((rule_id, place))
+        return known or self.of({"ruleId": rule_id, "ruleIndex": place})
+
     def about(self, named: Named, own: Own) -> About:
         """What a result of that rule is about that adds this to it."""
         found = named.abouts.get(own)
@@ -80,6 +85,11 @@ class Rules:
         if found is None:
             found = named.severities[case] = self._severity(named, result, kind, None)
         return found
+
+    def plain_severity(self, named: Named, level: str | None) -> Severity:
+        """The same for a problem without a score of its own, and of no named invocation."""
+        known = named.severities.get((level, True))
+        return known or self.severity(named, {"level": level}, "fail", None)
 
     def _severity(
         self, named: Named, result: Mapping[str, Any], kind: str, own: float | None

@@ -40,7 +40,8 @@ class Paths:
         self._bases = bases
         self._artifact = artifact
         self._roots = self._ranked_roots(folders)
-        self._known = lru_cache(4096)(self._resolved)
+        self._known = lru_cache(4096)(self.resolved)
+        self._before = lru_cache(256)(self._what_comes_before)
         self._listed = lru_cache(1024)(self._of_artifact)
 
     def of(self, location: object) -> Place:
@@ -49,17 +50,37 @@ class Paths:
         uri, base = where.get("uri"), where.get("uriBaseId")
         if not uri and (place := index(where.get("index"))) is not None:
             return self._listed(place)
-        if type(uri) is str and len(uri) < _SHORT and (base is None or type(base) is str):
-            if base not in self._bases and _PLAIN.fullmatch(uri):
-                return uri, None
-            return self._known(uri, base)
-        return self._resolved(uri, base)
+        if type(uri) is str and (base is None or type(base) is str):
+            return self.at(uri, base)
+        return self.resolved(uri, base)
+
+    def at(self, uri: str, base: str | None) -> Place:
+        """The place at an address."""
+        if len(uri) >= _SHORT:
+            return self.resolved(uri, base)
+        if _PLAIN.fullmatch(uri) and (before := self._before(base)) is not None:
+            return before + uri, None
+        return self._known(uri, base)
+
+    def _what_comes_before(self, base_id: str | None) -> str | None:
+        """What every plain address of a base has before it; None where that depends on it."""
+        base = text(base_id, MAX_URI)
+        if base not in self._bases:
+            return ""
+        start = _decoded(self._joined("", base)).rstrip("/") + "/"
+        if len(start) > MAX_URI or any(
+            root != start and root.startswith(start) for root in self._roots
+        ):
+            return None  # a root within: some of the addresses are relative to that one
+        path, address = self.resolved("x", base)
+        return path[:-1] if path and address is None else None
 
     def _of_artifact(self, place: int) -> Place:
         where = self._artifact(place)
-        return self._resolved(where.get("uri"), where.get("uriBaseId"))
+        return self.resolved(where.get("uri"), where.get("uriBaseId"))
 
-    def _resolved(self, written: object, base_id: object) -> Place:
+    def resolved(self, written: object, base_id: object) -> Place:
+        """The same, of any address and base id, and nothing of it remembered."""
         uri, base = text(written, MAX_URI), text(base_id, MAX_URI)
         if base not in self._bases and _PLAIN.fullmatch(uri):
             return uri, None

@@ -2,18 +2,23 @@
 
 import io
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from rediver_agent.contract import Finding
+from rediver_agent.testing import parse
+from rediver_sarif import SarifParser
 from rediver_sarif._finding import Findings
 from rediver_sarif._outline import read_outline
+from rediver_sarif._plain import Result
 from rediver_sarif._quick import QuickFindings
 from rediver_sarif._store import Store
+from rediver_sarif._uri import Paths
 
 RULES = [
     {"id": "R1", "shortDescription": {"text": "A headline"}, "helpUri": "https://lint.example/1"},
@@ -70,7 +75,7 @@ RARE = {
     "codeFlows": st.just(
         [{"threadFlows": [{"locations": [{"location": {"message": {"text": "s"}}}]}]}]
     ),
-    "relatedLocations": st.just([{"message": {"text": "there"}}]),
+    "relatedLocations": st.just([{"message": {"text": "there"}}]) | st.lists(locations) | numbers,
     "hostedViewerUri": st.just("https://viewer.example/"),
     "baselineState": st.sampled_from(["new", "absent"]),
     "taxa": st.just([{"id": "79", "toolComponent": {"name": "CWE"}}]),
@@ -88,44 +93,73 @@ results = st.fixed_dictionaries(
 )
 
 
-def both(run, several):
-    return [kind(run, several=several) for kind in (QuickFindings, Findings)]
+RUN = {"tool": {"driver": {"name": "lint", "rules": RULES}}}
+KINDS = [{}, {"columnKind": "unicodeCodePoints"}]
 
 
-def outcome(findings, result):
-    try:
-        found = findings.of(result)
-    except ValidationError:
-        return "refused"
-    return found and found.model_dump()
+def document(found, several, more):
+    """The results in a run of their own, after one of the same tool or of another."""
+    before = {"tool": {"driver": {"name": "other" if several else "lint"}}, "results": []}
+    return {"version": "2.1.0", "runs": [before, {**RUN, **more, "results": found}]}
 
 
-@pytest.fixture(scope="module", params=[{}, {"columnKind": "unicodeCodePoints"}], ids=str)
-def run(request):
-    one = {"tool": {"driver": {"name": "lint", "rules": RULES}}, "results": [], **request.param}
-    document = {"version": "2.1.0", "runs": [one]}
+def thorough(report, several):
     with closing(Store()) as store:
-        yield read_outline(io.BytesIO(json.dumps(document).encode()), store).runs[0]
+        run = read_outline(io.BytesIO(json.dumps(report).encode()), store).runs[1]
+        findings = Findings(run, several=several)
+        for result in report["runs"][1]["results"]:
+            with suppress(ValidationError):
+                yield findings.of(result)
+
+
+def same(found, several, more):
+    report = document(found, several, more)
+    events = parse(SarifParser(), json.dumps(report).encode())
+    read = [event for event in events if isinstance(event, Finding)]
+
+    assert read == [finding for finding in thorough(report, several) if finding]
+    for finding in read:
+        Finding.model_validate(finding.model_dump())
 
 
 @settings(deadline=None, max_examples=200)  # the machine may be busy
-@given(result=results, several=st.booleans())
-def test_both_ways_find_the_same_in_any_result(run, result, several):
-    quick, thorough = both(run, several)
-    found = outcome(quick, result)
-
-    assert found == outcome(thorough, result)
-    if isinstance(found, dict):
-        Finding.model_validate(found)
+@given(st.lists(results, min_size=1, max_size=3), st.booleans(), st.sampled_from(KINDS))
+def test_both_ways_find_the_same_in_any_result(found, several, more):
+    same(found, several, more)
 
 
 @pytest.mark.slow
 @settings(deadline=None, max_examples=5000)
-@given(result=results, several=st.booleans())
-def test_both_ways_find_the_same_in_many_results(run, result, several):
-    quick, thorough = both(run, several)
+@given(st.lists(results, min_size=1, max_size=3), st.booleans(), st.sampled_from(KINDS))
+def test_both_ways_find_the_same_in_many_results(found, several, more):
+    same(found, several, more)
 
-    assert outcome(quick, result) == outcome(thorough, result)
+
+segments = st.sampled_from(["a", "b", "a b", "%41", "..", ".", "", "co"])
+roots = st.sampled_from(
+    ["file:///home/a/", "file:///home/a/b", "/home/", "C:/x", "https://e/r", "", "../"]
+)
+entries = st.fixed_dictionaries(
+    {},
+    optional={
+        "uri": roots | st.lists(segments, max_size=3).map("/".join),
+        "uriBaseId": st.sampled_from(["A", "B", "SRCROOT", ""]),
+    },
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.dictionaries(st.sampled_from(["A", "B", "SRCROOT", ""]), entries),
+    st.lists(segments, min_size=1, max_size=4).map("/".join),
+    st.sampled_from(["A", "B", "SRCROOT", "", "unknown", None]),
+)
+def test_an_address_that_is_remembered_is_the_one_that_is_resolved(bases, uri, base):
+    paths = Paths(bases, ["file:///home/a/co"], lambda _: {})
+    where = {"uri": uri} | ({} if base is None else {"uriBaseId": base})
+
+    for _ in range(2):
+        assert paths.of(where) == paths.resolved(uri, base)
 
 
 @pytest.mark.parametrize(
@@ -139,5 +173,9 @@ def test_both_ways_find_the_same_in_many_results(run, result, several):
         {"suppressions": [{"kind": "inSource"}]},
     ],
 )
-def test_an_ordinary_result_takes_the_quick_way(run, a_result, more):
-    assert QuickFindings(run, several=False).ordinary(a_result(**more))
+def test_an_ordinary_result_takes_the_quick_way(a_result, more):
+    result = msgspec.json.decode(json.dumps(a_result() | more), type=Result)
+    with closing(Store()) as store:
+        run = read_outline(io.BytesIO(json.dumps(document([], False, {})).encode()), store).runs[1]
+
+        assert QuickFindings(run, several=False).ordinary(result)

@@ -4,13 +4,22 @@ comes gets a short answer.
 
 import http.client
 import json
+import os
 import ssl
+import subprocess  # noqa: TID251 - a terminal of its own needs a process of its own
+import sys
 from contextlib import closing
 from urllib.parse import quote_plus, urlsplit
 
 import anyio.to_thread
 import pytest
 import trustme
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic import ValidationError
 
 from rediver_agent import ToolError
@@ -201,6 +210,34 @@ def test_a_late_delivery_does_not_undo_a_newer_one(listening, tmp_path, dependen
         assert len(hook.ctx.kept) == 5
 
 
+@pytest.mark.parametrize("kind", ["code_scanning_alert", "secret_scanning_alert"])
+def test_alerts_that_do_not_say_when_they_changed_have_an_order_too(
+    listening, tmp_path, dependency, kind
+):
+    made, over = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    closed = {"state": "dismissed", "dismissed_at": over, "resolved_at": over}
+    with listening(tmp_path) as hook:
+
+        def deliver(action, **alert):
+            return hook.post({**dependency(created_at=made, **alert), "action": action}, kind)[0]
+
+        assert deliver("closed_by_user", **closed) == 202
+        assert deliver("created") == 200, "what was made is not newer than what was closed since"
+        assert deliver("reopened") == 202, "nobody knows when"
+        assert hook.ctx.kept[-1].findings[0].status == "open"
+
+
+def test_a_memory_that_breaks_meanwhile_keeps_no_alert_out(listening, tmp_path, dependency, caplog):
+    with listening(tmp_path) as hook:
+        assert hook.post(dependency())[0] == 202
+        for file in (tmp_path / "cache").glob("deliveries.sqlite3*"):
+            file.write_bytes(b"no database" * 10_000)
+
+        assert hook.post(dependency())[0] == 202
+    assert len(hook.ctx.kept) == 2
+    assert "cannot be read" in caplog.text
+
+
 def test_a_damaged_memory_of_deliveries_is_begun_anew(listening, tmp_path, dependency):
     with listening(tmp_path) as hook:
         assert hook.post(dependency())[0] == 202
@@ -231,6 +268,39 @@ def test_a_door_that_cannot_be_opened_is_a_sentence(listening, hook, tmp_path):
     ):
         with pytest.raises(ToolError, match=sentence), listening(tmp_path, **options):
             pass
+
+
+# A session without a terminal gets the one that it opens first.
+LISTEN_AT_A_TERMINAL = """
+import os, pathlib, sys
+terminal, certificate, directory = sys.argv[1:]
+os.open(terminal, os.O_RDWR)
+import anyio
+from rediver_agent.testing import FakeListenContext
+from rediver_webhook import Webhook
+given = {"secrets": ["s" * 16], "port": 0, "tls_certfile": certificate}
+options = Webhook.options.model_validate(given)
+anyio.run(Webhook().listen, FakeListenContext(pathlib.Path(directory)), options)
+"""
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(tmp_path):
+    issued = trustme.CA().issue_cert("localhost")
+    locked = load_pem_private_key(issued.private_key_pem.bytes(), None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"a passphrase")
+    )
+    certificate = tmp_path / "pem"
+    certificate.write_bytes(issued.cert_chain_pems[0].bytes() + locked)
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", LISTEN_AT_A_TERMINAL, os.ttyname(theirs), certificate, tmp_path],
+        stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False, timeout=60,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+
+    assert "a key that needs a passphrase cannot be used" in done.stderr
 
 
 def test_it_has_tls_of_its_own_where_it_is_told_to(listening, tmp_path, sign, dependency):
