@@ -2,7 +2,7 @@
 
 A configuration without a rule would find nothing and end well, so it is refused. What it extends is
 looked up by gitleaks in the directory where it runs, which is the target: only an absolute path is
-the operator's.
+the operator's. A command may name any file of the host, so no sentence quotes what is in it.
 """
 
 import json
@@ -18,6 +18,7 @@ from rediver_agent import ToolError
 
 _TOKENS: Final = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 _MAX_BYTES: Final = 4 << 20
+_PLACE: Final = re.compile(r"\(at [a-z0-9, ]+\)$")
 
 
 def _config(name: str) -> str:
@@ -29,14 +30,15 @@ def _config(name: str) -> str:
     except OSError as fault:
         raise ValueError(f"{name!r} cannot be read on the agent's host: {fault.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as fault:
-        raise ValueError(f"{name!r} is no TOML: {fault}") from None
+        place = _PLACE.search(str(fault))
+        raise ValueError(f"{name!r} is no TOML{f' {place[0]}' if place else ''}") from None
     found = read.get("extend")
     extends = cast("dict[str, Any]", found) if isinstance(found, dict) else {}
     base = extends.get("path")
     if isinstance(base, str) and base and not base.startswith("/"):
         raise ValueError(
-            f"{name!r} extends {base!r}, which gitleaks would take from the scanned folder; write "
-            "the whole path"
+            f"{name!r} extends a relative path, which gitleaks would take from the scanned folder; "
+            "write the whole path"
         )
     if not (read.get("rules") or base or extends.get("useDefault") is True):
         raise ValueError(f"{name!r} has no rules; add some, or [extend] useDefault = true")

@@ -1,6 +1,7 @@
 """What a run of gitleaks says beside its report: gitleaks ends with 0 although git failed.
 
-Its log also says how much it looked at: nothing at all is no clean scan.
+Its log also says how much it looked at: nothing at all is no clean scan. A configuration may be any
+file of the host, so what the log quotes of it is not repeated.
 """
 
 import hashlib
@@ -22,6 +23,7 @@ _COMMITS: Final = re.compile(r"\S+ INF (\d+) commits scanned")
 _BYTES: Final = re.compile(r"\S+ INF scanned ~(\d+) bytes")
 _TOO_LARGE: Final = "skipping file: too large"
 _TOLD: Final = 20  # complaints that are told one by one
+_QUOTED: Final = re.compile(r"""\s[\w-]+=(?!\S*$)?.*""")
 
 
 def require_leaks(report: Path, done: Completed) -> None:

@@ -95,25 +95,39 @@ class App:
 
     async def _kept(self, signed: Delivery, alert: Alert) -> Answer:
         async with self._one_by_one:
+            known = await anyio.to_thread.run_sync(self._known, signed, alert)
+            if known is not None:
+                count, sentence = known
+                self.counts.add(count)
+                return Answer(200, sentence)
             try:
-                if await anyio.to_thread.run_sync(self.deliveries.has, signed.id):
-                    self.counts.add("replayed")
-                    return Answer(200, "this delivery was taken already")
-                known = self.deliveries.has_newer
-                if await anyio.to_thread.run_sync(known, alert.identity, alert.updated_at):
-                    self.counts.add("out of date")
-                    return Answer(200, "a newer state of this alert was taken already")
                 await self.ctx.keep(alert.asset, [alert.finding], TOOL)
-            except (CommandError, sqlite3.Error) as fault:
+            except CommandError as fault:
                 self.ctx.log.error("webhook: a delivery is not taken: %s", fault)
                 raise Refused(503, "not kept", "it cannot be written now; send it again") from fault
-            try:
-                add = self.deliveries.add
-                await anyio.to_thread.run_sync(add, signed.id, alert.identity, alert.updated_at)
-            except sqlite3.Error as fault:  # it is kept; a replay would be kept as well
-                self.ctx.log.warning("webhook: a delivery's id is not remembered: %s", fault)
+            await anyio.to_thread.run_sync(self._remember, signed, alert)
         self.counts.add("taken")
         return Answer(202, "it is on the agent's disk")
+
+    def _known(self, signed: Delivery, alert: Alert) -> tuple[str, str] | None:
+        """Why there is nothing to take, if so. Blocks. Rather twice than never: a memory that
+        cannot be asked keeps nothing out.
+        """
+        try:
+            if self.deliveries.has(signed.id):
+                return "replayed", "this delivery was taken already"
+            if self.deliveries.has_newer(alert.identity, alert.updated_at):
+                return "out of date", "a newer state of this alert was taken already"
+        except sqlite3.Error as fault:
+            self.ctx.log.warning("webhook: which deliveries were taken cannot be read: %s", fault)
+        return None
+
+    def _remember(self, signed: Delivery, alert: Alert) -> None:
+        """Blocks. It is kept already; a replay would be kept as well."""
+        try:
+            self.deliveries.add(signed.id, alert.identity, alert.updated_at)
+        except sqlite3.Error as fault:
+            self.ctx.log.warning("webhook: a delivery's id is not remembered: %s", fault)
 
 
 async def _say(answer: Answer, send: Send, unread: Receive | None) -> None:
