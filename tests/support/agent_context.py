@@ -11,7 +11,7 @@ from rediver_agent.handlers.scan_context import AgentScanContext
 from rediver_agent.interfaces import AnyScanner, ScanReport
 from rediver_agent.policy import open_typed
 from rediver_agent.spool import Spool
-from rediver_agent.state_dir import private_directory
+from rediver_agent.state_dir import private_directory, remove_tree
 from rediver_agent.testing import scan
 
 
@@ -41,6 +41,7 @@ def real_scans(scanner: AnyScanner, directory: Path, base: Path) -> Callable[...
     """Runs the scanner's real tool over `directory`, with the options that it is called with."""
 
     def run(**options: object) -> ScanReport:
+        remove_tree(base / "work")  # an earlier scan's, as the agent does
         with agent_context(scanner, directory, base) as context:
             return scan(scanner, context, **options)
 

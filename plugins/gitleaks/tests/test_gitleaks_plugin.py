@@ -22,18 +22,22 @@ from rediver_agent.testing import (
     scan,
 )
 from rediver_gitleaks import Gitleaks, Options
+from rediver_gitleaks._history import log_options
 from rediver_gitleaks._parse import GitleaksParser
-from rediver_gitleaks._target import _log
 
 APP = (Path(__file__).parent / "data" / "app.json").read_bytes()
 VERSION = {"gitleaks version": Played(stdout="8.30.1\n")}
 FOLDER = {**VERSION, "gitleaks dir": Played(42, files={"report.json": APP})}
-REPOSITORY = Played(stdout=".git\nfalse\n\n")
-HISTORY = {**VERSION, "gitleaks git": Played(42, files={"report.json": APP}), "git": REPOSITORY}
-LOG = (
-    "--log-opts=--full-history --all --diff-filter=tuxdb "
-    "--no-ext-diff --no-textconv --no-show-signature"
-)
+HEAD = "9326f35380636bcbe61e94b0584d1618c4b5c2c2"
+HISTORY = {
+    **VERSION,
+    "gitleaks git": Played(42, files={"report.json": APP}),
+    "git rev-parse": Played(stdout=f"false\nsha1\n.git\n\n{HEAD}\n"),
+    "realpath": Played(stdout="/srv/app\n/srv/app/.git\n"),
+    "find": Played(),
+    "git config": Played(1),
+}
+LOG = "--log-opts=--full-history --all --diff-filter=tuxdb"
 
 
 def tail(work: Path) -> list[str]:
@@ -74,20 +78,22 @@ def test_a_folder_is_scanned_by_this_command_line_under_a_name_nobody_can_guess(
     assert (work / "config.toml").read_text() == "[extend]\nuseDefault = true\n"
 
 
-def test_the_history_is_scanned_by_this_command_line_through_its_git_directory(tmp_path):
+def test_the_history_is_scanned_by_this_command_line_in_a_git_directory_of_our_own(tmp_path):
     ctx = FakeScanContext(tmp_path, HISTORY)
 
     scan(Gitleaks(), ctx, history=True)
 
     work = ctx.work_dir
-    assert ctx.ran == [
-        ["gitleaks", "version"],
-        ["git", "rev-parse", "--git-dir", "--is-shallow-repository", "--show-prefix"],
-        [
-            *("gitleaks", "git", ".git", LOG),
-            *("--ignore-gitleaks-allow", f"--gitleaks-ignore-path={work}", *tail(work)),
-        ],
+    ours = work / "history.git"
+    assert [argv[:2] for argv in ctx.ran[:-1]] == [
+        *(["gitleaks", "version"], ["git", "rev-parse"], ["realpath", "--"]),
+        *(["find", "-type"], ["git", "config"]),
     ]
+    assert ctx.ran[-1] == [
+        *("gitleaks", "git", str(ours), LOG),
+        *("--ignore-gitleaks-allow", f"--gitleaks-ignore-path={work}", *tail(work)),
+    ]
+    assert (ours / "HEAD").read_text() == f"{HEAD}\n"
 
 
 @pytest.mark.parametrize(("absent", "config"), [(0, ".gitleaks.toml"), (1, "{}/config.toml")])
@@ -171,14 +177,15 @@ def test_options_become_flags_of_their_own(tmp_path):
 
 
 def test_of_a_history_a_branch_and_a_day_can_be_chosen(tmp_path):
-    head = "9326f35380636bcbe61e94b0584d1618c4b5c2c2"
-    ctx = FakeScanContext(tmp_path, {**HISTORY, "git": Played(stdout=f"{head}\n")})
+    ours = tmp_path / "history.git"
+    ctx = FakeScanContext(tmp_path, {"git": Played(stdout=f"{HEAD}\n")})
+    gone = FakeScanContext(tmp_path, {"git": Played(1)})
     with pytest.raises(ToolError, match="no branch"):
-        scan(Gitleaks(), FakeScanContext(tmp_path, HISTORY), history=True, branch="gone")
+        anyio.run(log_options, gone, ours, "gone", None)
 
-    log = anyio.run(_log, ctx, "release/1.0", date(2026, 1, 31))
+    log = anyio.run(log_options, ctx, ours, "release/1.0", date(2026, 1, 31))
 
-    assert log == LOG.replace("--all", f"{head} --since=2026-01-31T00:00:00Z")
+    assert log == LOG.replace("--all", f"{HEAD} --since=2026-01-31T00:00:00Z")
     assert ctx.ran[-1][-3:] == ["--quiet", "--end-of-options", "release/1.0^{commit}"]
 
 
@@ -303,12 +310,14 @@ def test_what_was_not_looked_at_is_told_although_gitleaks_ended_with_0(line, lev
     ("repository", "sentence"),
     [
         (Played(128, stderr="fatal: not a git repository"), "has no history.*not a git repository"),
-        (Played(stdout="/srv/app/.git\nfalse\nlib/\n"), "is a folder in a repository"),
+        (Played(stdout="false\nsha1\n/srv/app/.git\nlib/\n"), "is a folder in a repository"),
     ],
 )
 def test_a_history_that_is_not_there_is_an_error(repository, sentence, tmp_path):
+    ctx = FakeScanContext(tmp_path, {**HISTORY, "git rev-parse": repository})
+
     with pytest.raises(ToolError, match=sentence):
-        scan(Gitleaks(), FakeScanContext(tmp_path, {**HISTORY, "git": repository}), history=True)
+        scan(Gitleaks(), ctx, history=True)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +359,7 @@ def test_a_thousand_complaints_are_told_by_their_number(tmp_path):
 
 
 def test_a_shallow_clone_is_not_a_whole_history(tmp_path):
-    shallow = {**HISTORY, "git": Played(stdout=".git\ntrue\n\n")}
+    shallow = {**HISTORY, "git rev-parse": Played(stdout=f"true\nsha1\n.git\n\n{HEAD}\n")}
 
     report = scan(Gitleaks(), FakeScanContext(tmp_path, shallow), history=True)
 

@@ -1,10 +1,14 @@
 """A report read by a mapping takes the same memory whatever its size."""
 
+import io
 import json
 import subprocess  # noqa: TID251 - the peak is of a whole process
 import sys
 
 import pytest
+
+from rediver_agent import ReportUnreadable
+from rediver_json import JsonParser
 
 ENTRY = {"text": "bad", "level": "high", "code": "x" * 500, "trace": [{"line": 1}] * 20}
 MAPPING = {
@@ -39,6 +43,18 @@ def peak(tmp_path, entries):
     count, mebibytes = map(int, done.stdout.split())
     assert count == entries + 2  # the tool, at the start without its version and at the end with it
     return mebibytes
+
+
+def test_an_entry_of_long_texts_is_refused_where_the_mapping_names_them():
+    document = json.dumps({"files": [{"messages": [ENTRY | {"long": ["x" * 10**6] * 13}]}]})
+
+    def count(**more):
+        parser = JsonParser().with_options(JsonParser.options.model_validate(MAPPING | more))
+        return sum(1 for _ in parser.parse(io.BytesIO(document.encode())))
+
+    assert count()
+    with pytest.raises(ReportUnreadable, match="name less of it"):
+        count(tags="long")
 
 
 @pytest.mark.slow

@@ -21,8 +21,8 @@ from rediver_agent import (
 )
 from rediver_semgrep._options import Options
 from rediver_semgrep._parse import SemgrepParser
-from rediver_semgrep._report import completed, require_results
-from rediver_semgrep._rules import require_registry, rules_hash, source
+from rediver_semgrep._report import completed, failure, require_results
+from rediver_semgrep._rules import of_host, require_registry, rules_hash, source
 
 
 class Semgrep(Scanner[Options]):
@@ -60,18 +60,24 @@ class Semgrep(Scanner[Options]):
 
     async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:
         await require_registry(options.rules)
+        own, named = of_host(options.rules), await run_sync(rules_hash, options.rules)
         report, twin = ctx.work_dir / "report.json", ctx.work_dir / "report.sarif"
-        done = await ctx.run(
-            *("semgrep", "scan", "--metrics=off", "--oss-only", "--verbose"),
-            *("--no-rewrite-rule-ids", "--disable-nosem"),
-            *("--json", f"--output={report}", f"--sarif-output={twin}"),
-            *options.flags(),
-            *(f"--config={source(rule)}" for rule in options.rules),
-            ".",
-            ok={0, 2, 7},  # 2 and 7 are failures that may leave results behind
-        )
+        try:
+            done = await ctx.run(
+                *("semgrep", "scan", "--metrics=off", "--oss-only", "--verbose"),
+                *("--no-rewrite-rule-ids", "--disable-nosem"),
+                *("--json", f"--output={report}", f"--sarif-output={twin}"),
+                *options.flags(),
+                *(f"--config={source(rule)}" for rule in options.rules),
+                ".",
+                ok={0, 2, 7},  # 2 and 7 are failures that may leave results behind
+            )
+        except ToolError as fault:
+            if fault.exit_code is None:
+                raise
+            raise failure(fault.exit_code, "", fault.stderr_tail, own) from fault
         if done.exit_code:
-            await run_sync(require_results, report, done)
+            await run_sync(require_results, report, done, own)
         for written in (report, twin):
             ctx.parse(written, "semgrep")
         whole = await run_sync(completed, report, twin)
@@ -80,13 +86,7 @@ class Semgrep(Scanner[Options]):
                 f"there is no rule in {', '.join(options.rules)}: nothing was looked for"
             )
         found = ctx.parse(whole.path, "semgrep").with_tool(
-            ToolInfo(
-                "semgrep",
-                properties={
-                    "rules": whole.rules,
-                    "rules_hash": await run_sync(rules_hash, options.rules),
-                },
-            )
+            ToolInfo("semgrep", properties={"rules": whole.rules, "rules_hash": named})
         )
         if done.exit_code:
             said = f"semgrep ended with exit code {done.exit_code}; not every rule was run"

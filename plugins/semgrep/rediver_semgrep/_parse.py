@@ -41,9 +41,11 @@ _BUILT: Final = {
     "engine_requested",
     "results.item",
     "errors.item",
+    "paths.scanned.item",
     "paths.skipped.item",
 }
-_SEEN: Final = {"results", "errors", "paths.scanned", "paths.scanned.item"}
+_SEEN: Final = {"results", "errors", "paths.scanned"}
+_NOT_UTF8: Final = "\ufffd"  # what semgrep writes for bytes of a name: such a file it cannot open
 _LEVELS: Final[dict[str, Level]] = {"error": "error", "info": "info"}
 
 
@@ -59,6 +61,7 @@ class _Told:
     unreadable: int = 0
     errors: Counter[Level] = field(default_factory=Counter[Level])
     unseen: int = 0
+    unopened: list[str] = field(default_factory=list[str])
     named: list[str] = field(default_factory=list[str])
 
 
@@ -100,6 +103,8 @@ class SemgrepParser(Parser):
 def _learn(told: _Told, place: str, value: object) -> None:
     if place == "paths.scanned.item":
         told.scanned += 1
+        if _NOT_UTF8 in text(value) and len(told.unopened) < _NAMED:
+            told.unopened.append(text(value)[:1000])
     elif place in _SEEN:
         told.lists = told.lists | {place} if value is list else told.lists - {place}
     elif place == "version":
@@ -128,6 +133,13 @@ def _summary(told: _Told) -> Iterator[Notice]:
     for level, count in told.errors.items():
         if count > TOLD:
             yield Notice(level, f"semgrep told {count - TOLD} more problems of the level {level}")
+    if told.unopened:
+        yield Notice(
+            "warning",
+            "semgrep opens no file whose name is not UTF-8, and does not say so; rename "
+            + ", ".join(told.unopened),
+            path=told.unopened[0],
+        )
     if told.unseen:
         yield _not_scanned(told.unseen, told.named)
     nothing_wrong = not (told.results or told.errors or told.unseen)

@@ -5,7 +5,7 @@ comment silences it; its SARIF, written by the same run in the same order, does.
 matched stays as it is: open, and without lines.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
@@ -28,6 +28,8 @@ _LISTS: Final = {
     "paths.scanned": b'"paths":{"scanned":%s}',
 }
 
+_MAX_REASON: Final = 1500
+
 Object = dict[str, Any]
 
 
@@ -41,30 +43,50 @@ class Whole:
     flows: int
 
 
-def require_results(report: Path, done: Completed) -> None:
+def require_results(report: Path, done: Completed, own: Sequence[str]) -> None:
     """After an exit code other than 0. `ToolError`, with semgrep's reason, if there are none."""
     reason = ""
     if report.is_file() and report.stat().st_size:
         with report.open("rb") as stream:
             if next(items(stream, "results.item"), None) is not None:
                 return
-            reason = " / ".join(map(said, items(stream, "errors.item")))
-    reason = reason or " / ".join(done.stderr_tail.strip().splitlines()[-3:])
-    raise ToolError(
-        f"semgrep scanned nothing and ended with exit code {done.exit_code}: {reason}"[:2000],
-        exit_code=done.exit_code,
-        stderr_tail=done.stderr_tail,
-    )
+            told = [
+                _kind(error) if own and _quotes_rules(error) else said(error)
+                for error in items(stream, "errors.item")
+            ]
+            reason = " / ".join(told)
+    raise failure(done.exit_code, reason, done.stderr_tail, own)
+
+
+def failure(exit_code: int | None, reason: str, stderr_tail: str, own: Sequence[str]) -> ToolError:
+    """The error of a run that scanned nothing. `own` are the host's rules: a command may name any
+    file as such, so what semgrep quotes of them is not repeated.
+    """
+    sentence = f"semgrep scanned nothing and ended with exit code {exit_code}"
+    if not own:
+        reason = reason or " / ".join(stderr_tail.strip().splitlines()[-3:])
+    sentence += f": {reason[:_MAX_REASON]}" if reason else ""
+    if own:
+        sentence += f"; `semgrep scan --validate --config={own[0]}` tells what is wrong with a rule"
+    return ToolError(sentence, exit_code=exit_code, stderr_tail=stderr_tail)
 
 
 def said(error: Any) -> str:
     """One of semgrep's `errors` as a line. Its further lines quote the target, and are left out."""
     entry = cast("Object", error) if isinstance(error, dict) else {}
-    kind = entry.get("type")
+    text = str(entry.get("message") or entry.get("long_msg") or "").strip()
+    return f"{_kind(error)}: {text.partition(chr(10))[0]}"[:500]
+
+
+def _kind(error: Any) -> str:
+    kind: Any = cast("Object", error).get("type") if isinstance(error, dict) else None
     if isinstance(kind, list) and kind:
         kind = cast("list[Any]", kind)[0]
-    text = str(entry.get("message") or entry.get("long_msg") or "").strip()
-    return f"{kind}: {text.partition(chr(10))[0]}"[:500]
+    return str(cast("object", kind))[:100]
+
+
+def _quotes_rules(error: Any) -> bool:
+    return _kind(error) == "InvalidRuleSchemaError"
 
 
 def completed(report: Path, twin: Path) -> Whole:

@@ -39,6 +39,16 @@ def findings(report: bytes) -> list[Finding]:
     return [event for event in parse(SemgrepParser(), report) if isinstance(event, Finding)]
 
 
+QUOTING = json.dumps(
+    {
+        "results": [],
+        "errors": [
+            {"type": "InvalidRuleSchemaError", "message": "'hunter2' is not one of ['LOW']"}
+        ],
+    }
+)
+
+
 def test_it_is_discovered_by_its_entry_point():
     scanners, parsers = discovered("semgrep")
 
@@ -227,6 +237,43 @@ def test_a_failed_run_without_a_report_is_an_error_with_its_last_words(tmp_path)
         scan(Semgrep(), ctx)
 
 
+@pytest.mark.parametrize(
+    "played",
+    [
+        Played(7, files={"report.json": QUOTING}),
+        Played(2, stderr="InvalidVersion: Invalid version: 'hunter2'"),
+        Played(8, stderr="invalid language: hunter2"),
+    ],
+)
+def test_nothing_of_a_file_that_a_command_names_as_a_rule_comes_back(played, tmp_path):
+    rule = tmp_path / "secrets.yml"
+    rule.write_text("rules: [{severity: hunter2}]")
+
+    with pytest.raises(ToolError, match=r"--validate --config=.*secrets\.yml") as told:
+        scan(Semgrep(), FakeScanContext(tmp_path, {"semgrep": played}), rules=[str(rule)])
+
+    assert "hunter2" not in str(told.value)
+
+
+def test_a_folder_of_the_target_never_takes_the_place_of_a_named_rule_set(tmp_path, monkeypatch):
+    for name in ("starter", "p/ci"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    options = Options.model_validate({"rules": ["starter", "p/ci", "./starter"]})
+
+    assert options.rules == ["starter", "p/ci", str(tmp_path / "starter")]
+
+
+def test_a_folder_that_holds_a_whole_disk_is_no_folder_of_rules(tmp_path, monkeypatch):
+    monkeypatch.setattr("rediver_semgrep._rules._MAX_ENTRIES", 2)
+    for name in "abc":
+        (tmp_path / f"{name}.txt").touch()
+
+    with pytest.raises(ToolError, match="name the folder of the rules"):
+        rules_hash([str(tmp_path)])
+
+
 def test_a_failed_run_with_results_is_a_partial_scan(tmp_path):
     ctx = FakeScanContext(tmp_path, {"semgrep": Played(2, files=RUN)})
 
@@ -242,6 +289,8 @@ def test_a_failed_run_with_results_is_a_partial_scan(tmp_path):
         {"rules": []},
         {"rules": ["no/such/folder/here.yml"]},
         {"rules": ["/etc/passwd"]},
+        {"rules": ["auto"]},  # it sends the project's address to semgrep
+        {"rules": ["https://x.test/r"]},  # a command could have any address asked
         {"exclude": ["**"]},
         {"exclude": ["../other"]},
         {"exclude": ["/anchored"]},
@@ -269,7 +318,7 @@ def test_the_threshold_takes_both_vocabularies(word, severity):
     assert Options(severity_threshold=word).severity_threshold == severity
 
 
-@pytest.mark.parametrize("rule", ["p/security-audit", "r/python.lang", "auto", "https://x.test/r"])
+@pytest.mark.parametrize("rule", ["p/security-audit", "r/python.lang"])
 def test_registry_rules_fail_fast_where_there_is_no_network(rule):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))

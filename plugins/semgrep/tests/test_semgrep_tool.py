@@ -1,6 +1,7 @@
 """The real semgrep, through the scanner: what it finds, and what a repository cannot hide."""
 
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -194,6 +195,7 @@ def test_what_is_excluded_is_not_scanned_also_below_the_root_of_a_checkout(run, 
 
 def test_what_was_not_understood_is_told(run, rule, target):
     write(target, a_py="eval(x)\n", broken_py="def f(:\n  eval(x\n", big_py="# x\n" * 300_000)
+    (target / os.fsdecode(b"\xe9.py")).write_text("eval(x)\n")
 
     report = run(rules=[rule])
 
@@ -201,6 +203,7 @@ def test_what_was_not_understood_is_told(run, rule, target):
     assert {(notice.level, notice.path) for notice in notices(report)} == {
         ("warning", "broken.py"),
         ("warning", "big.py"),
+        ("warning", "\ufffd.py"),
     }
 
 

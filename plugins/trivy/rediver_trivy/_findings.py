@@ -27,6 +27,7 @@ from rediver_trivy._vulnerability import vulnerability
 _MAX_TITLE: Final = 500
 _MAX_SNIPPET: Final = 2000
 _SHOWS_SECRETS: Final = re.compile(r"(AVD-)?DS-?0*31")  # "Secrets passed via build-args or envs"
+_NO_PROBLEM: Final = {"PASS", "EXCEPTION"}  # any other word may be of a check that failed
 _PERCENT: Final = 100
 
 Fields = dict[str, Any]
@@ -34,7 +35,7 @@ Fields = dict[str, Any]
 
 
 def _misconfiguration(entry: Object, place: Place) -> Fields | None:
-    if text(entry.get("Status")) not in ("FAIL", ""):
+    if text(entry.get("Status")).upper() in _NO_PROBLEM:
         return None
     rule = required(entry, "ID")
     cause = table(entry.get("CauseMetadata"))

@@ -28,7 +28,15 @@ _NAMES: Final = {f"{result}.{name}" for result in _RESULTS for name in _PLACE}
 _ENTRIES: Final = {
     f"{result}.{kind}.item": kind for result in _RESULTS for kind in (_SUPPRESSED, *KINDS)
 }
-_SEEN: Final = {"", "Results", "Resources", *_RESULTS}
+_ERROR: Final = "Resources.item.Error"  # of a part of a cluster that was not scanned
+_OBJECTS: Final = {"Resources.item", *_RESULTS}
+_LISTS: Final = {
+    "Resources.item.Results",
+    *(path.removesuffix(".item") for path in _ENTRIES),
+}
+_PARTS: Final = {_ERROR, *_OBJECTS, *_LISTS}
+_BUILT: Final = _HEADER | _NAMES | _ENTRIES.keys() | {_ERROR}
+_SEEN: Final = {"", "Results", "Resources", *_OBJECTS, *_LISTS}
 
 
 class _NamedLater(Exception):
@@ -69,15 +77,16 @@ class _Reading:
 
     def events(self, stream: BinaryIO) -> Iterator[ParseEvent]:
         """Everything in the report, to its end. Raises `_NamedLater` if its order is another."""
-        for path, value in outline(stream, _HEADER | _NAMES | _ENTRIES.keys(), _SEEN):
+        for path, value in outline(stream, _BUILT, _SEEN):
             if kind := _ENTRIES.get(path):
                 if (found := self._read(kind, value)) is not None:
                     yield found
             elif path in _NAMES:
                 self._names[_PLACE[path.rpartition(".")[2]]] = text(value)
                 self._place = None
-            elif path in _RESULTS:
-                self._begin()
+            elif path in _PARTS:
+                if (said := self._part(path, value)) is not None:
+                    yield said
             elif path == "Trivy.Version":
                 yield ToolInfo("trivy", str(value)[:100])
             elif path:
@@ -105,6 +114,25 @@ class _Reading:
         except ValidationError as fault:
             first = fault.errors(include_input=False)[0]
             return self._unreadable(kind, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+
+    def _part(self, path: str, value: Any) -> Notice | None:
+        """What is said of something that should hold entries, and cannot: it is no clean report.
+
+        No list is an empty one.
+        """
+        if path in _RESULTS:
+            self._begin()
+        if path == _ERROR:
+            said = text(value).strip().partition("\n")[0]
+            return (
+                Notice("error", f"trivy did not scan a part of the cluster: {said}")
+                if said
+                else None
+            )
+        name = path.removesuffix(".item").rpartition(".")[2]
+        if path in _OBJECTS:
+            return None if value is dict else self._unreadable(name, "it is no object")
+        return None if value in (list, type(None)) else self._unreadable(name, "they are no list")
 
     def _found(self) -> Place:
         if "target" not in self._names and self._places is None:

@@ -289,3 +289,55 @@ def test_of_many_odd_entries_some_are_told_and_the_others_counted():
     assert {notice.level for notice in told} == {"error"}
     assert "has no VulnerabilityID" in told[0].message
     assert told[-1].message.startswith("45 more")
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ([None], "one of trivy's Results could not be read: it is no object"),
+        ([[result("Vulnerabilities", vulnerability())]], "Results could not be read: it is no obj"),
+        (
+            [{"Target": "a", "Vulnerabilities": vulnerability()}],
+            "Vulnerabilities could not be read",
+        ),
+        (
+            [{"Target": "a", "Secrets": "none"}],
+            "one of trivy's Secrets could not be read: they are",
+        ),
+    ],
+)
+def test_what_cannot_hold_entries_is_no_clean_report(results, said):
+    (notice,) = parse(TrivyParser(), report_of(*results))
+
+    assert isinstance(notice, Notice)
+    assert notice.level == "error"
+    assert said in notice.message
+
+
+def test_lists_that_are_null_are_empty_ones():
+    nothing = {"Target": "a", "Vulnerabilities": None, "Secrets": []}
+
+    assert parse(TrivyParser(), report_of(nothing)) == []
+
+
+def test_a_part_of_a_cluster_that_was_not_scanned_is_an_error():
+    pods = [
+        {"Kind": "Pod", "Name": "a", "Error": "image scan error: no space\n at x"},
+        {"Kind": "Pod", "Name": "b", "Error": "", "Results": None},
+        {"Kind": "Pod", "Name": "c", "Results": [result("Vulnerabilities", vulnerability())]},
+    ]
+    notice, found = parse(
+        TrivyParser(), json.dumps({"ClusterName": "c", "Resources": pods}).encode()
+    )
+
+    assert notice == Notice(
+        "error", "trivy did not scan a part of the cluster: image scan error: no space"
+    )
+    assert isinstance(found, Finding)
+
+
+def test_a_check_in_an_unknown_state_is_a_finding():
+    entries = [{"ID": word, "Status": word} for word in ("Fail", "ERROR", "pass")]
+    events = parse(TrivyParser(), report_of(result("Misconfigurations", *entries)))
+
+    assert [event.rule_id for event in events if isinstance(event, Finding)] == ["Fail", "ERROR"]
