@@ -13,13 +13,16 @@ from rediver_sarif._message import templates, written
 from rediver_sarif._rule import kept
 from rediver_sarif._run import Component, Run
 from rediver_sarif._store import Store
-from rediver_sarif._values import table, tables, text, word
+from rediver_sarif._values import index, table, tables, text, word
 
 VERSION: Final = "2.1.0"
 RESULTS: Final = "runs.item.results.item"
 _RUN: Final = "runs.item."
 _MAX_RUNS: Final = 10_000
 _MAX_HELD: Final = 20_000  # in memory of one run: extensions, taxonomies, overrides, bases
+_MAX_KEPT: Final = 8_000_000  # characters of all runs' overrides and bases
+_MAX_ADDRESS: Final = 4000
+_NAMES: Final = ("id", "guid", "name")
 _MAX_COMPLAINTS: Final = 20
 _MAX_SAID: Final = 300
 
@@ -32,6 +35,8 @@ _BUILT: Final = frozenset(
         *(f"{_RUN}tool.{part}.taxa.item" for part in ("driver", "extensions.item")),
         *(f"{_RUN}taxonomies.item.{key}" for key in ("name", "guid", "taxa.item")),
         f"{_RUN}invocations.item.executionSuccessful",
+        f"{_RUN}invocations.item.exitSignalName",
+        f"{_RUN}invocations.item.processStartFailureMessage",
         f"{_RUN}invocations.item.workingDirectory",
         f"{_RUN}invocations.item.ruleConfigurationOverrides.item",
         f"{_RUN}invocations.item.toolConfigurationNotifications.item",
@@ -85,6 +90,7 @@ class Outline:
         self.runs: list[Run] = []
         self.inline_results = 0
         self._store = store
+        self._kept = 0
         self._counts: dict[str, int] = {}  # of the run that is being read
 
     def take(self, path: str, value: Any) -> None:
@@ -118,8 +124,9 @@ class Outline:
             case ["columnKind"]:
                 run.column_kind = word(value)
             case ["originalUriBaseIds"]:
-                run.bases = table(value)
-                _refuse_more(len(run.bases), _MAX_HELD, "base ids")
+                _refuse_more(len(table(value)), _MAX_HELD, "base ids")
+                run.bases = {name: _base(about) for name, about in table(value).items()}
+                self._keep(run.bases)
             case ["externalPropertyFileReferences"]:
                 run.external = frozenset(word(kind) for kind, at in table(value).items() if at)
             case ["tool", *rest]:
@@ -166,11 +173,14 @@ class Outline:
                 self._next("invocations")
             case ["executionSuccessful"]:
                 run.failed |= value is False
+            case ["exitSignalName" | "processStartFailureMessage"]:
+                run.failed |= bool(word(value))
             case ["workingDirectory"]:
                 _append(run.folders, text(table(value).get("uri"), 4000), "invocations")
             case ["ruleConfigurationOverrides", _]:
                 number = self._counts["invocations"] - 1
-                _append(run.overrides, (number, table(value)), "rule configurations")
+                _append(run.overrides, (number, _override(table(value))), "rule configurations")
+                self._keep(run.overrides[-1])
             case _:
                 self._complain(run, value)
 
@@ -186,6 +196,11 @@ class Outline:
     def _add_part(self, run: Run, kind: str, value: Any) -> None:
         self._store.add_part(run.number, kind, self._next(kind), table(value))
 
+    def _keep(self, value: object) -> None:
+        self._kept += len(repr(value))
+        if self._kept > _MAX_KEPT:
+            raise ReportUnreadable("the report has more base ids and overrides than are read")
+
     def _next(self, kind: str) -> int:
         place = self._counts.get(kind, 0)
         self._counts[kind] = place + 1
@@ -200,6 +215,28 @@ def _complaint(about: Mapping[str, Any]) -> Notice:
     said = written(message).strip().partition("\n")[0][:_MAX_SAID]
     said = said or word(message.get("id")) or word(table(about.get("descriptor")).get("id"))
     return Notice("warning", said or "something went wrong", word(where.get("uri")) or None)
+
+
+def _base(about: object) -> dict[str, str]:
+    """What is needed of one of `originalUriBaseIds`."""
+    base = table(about)
+    return {key: text(base.get(key), _MAX_ADDRESS) for key in ("uri", "uriBaseId")}
+
+
+def _override(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What is needed of a `ruleConfigurationOverrides` entry: the rule that it is of, and a level."""
+    descriptor = _reference(about.get("descriptor"))
+    component = table(table(about.get("descriptor")).get("toolComponent"))
+    if component:
+        descriptor["toolComponent"] = _reference(component)
+    level = text(table(about.get("configuration")).get("level"), _MAX_SAID)
+    return {"descriptor": descriptor, "configuration": {"level": level}}
+
+
+def _reference(about: object) -> dict[str, Any]:
+    said = table(about)
+    names = {key: word(said[key]) for key in _NAMES if key in said}
+    return names | ({"index": index(said["index"])} if "index" in said else {})
 
 
 def _append(held: list[Any], value: Any, what: str) -> None:
