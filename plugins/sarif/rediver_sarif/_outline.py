@@ -224,7 +224,7 @@ def _base(about: object) -> dict[str, str]:
 
 
 def _override(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What is needed of a `ruleConfigurationOverrides` entry: the rule that it is of, and a level."""
+    """What is needed of a `ruleConfigurationOverrides` entry: its rule, and a level."""
     descriptor = _reference(about.get("descriptor"))
     component = table(table(about.get("descriptor")).get("toolComponent"))
     if component:
