@@ -20,9 +20,16 @@ if TYPE_CHECKING:
         CollectContext,
         CollectEvent,
         Collector,
+        CommandHandler,
+        CommandLineScanner,
         Completed,
+        Enricher,
+        HandlerContext,
         ListenContext,
+        NoOptions,
         Notice,
+        ObservedCommand,
+        Observer,
         ParseEvent,
         Parser,
         ScanContext,
@@ -41,6 +48,9 @@ if TYPE_CHECKING:
 
 __version__: Final = "0.1.0"
 
+API_VERSION: Final = 1
+"""The major version of the plugin surface. A plugin's module says for which it was built."""
+
 _HOME: Final = {
     "Asset": "contract.findings",
     "CommandError": "errors",
@@ -56,6 +66,13 @@ _HOME: Final = {
     "Notice": "interfaces",
     "ParseEvent": "interfaces",
     "Parser": "interfaces",
+    "CommandHandler": "interfaces",
+    "CommandLineScanner": "interfaces",
+    "Enricher": "interfaces",
+    "HandlerContext": "interfaces",
+    "NoOptions": "interfaces",
+    "ObservedCommand": "interfaces",
+    "Observer": "interfaces",
     "ScanContext": "interfaces",
     "ScanReport": "interfaces",
     "Scanner": "interfaces",
@@ -75,16 +92,24 @@ _HOME: Final = {
 }
 
 __all__ = [
+    "API_VERSION",
     "MASK",
     "Asset",
     "CollectContext",
     "CollectEvent",
     "Collector",
     "CommandError",
+    "CommandHandler",
+    "CommandLineScanner",
     "Completed",
+    "Enricher",
     "Glob",
+    "HandlerContext",
     "ListenContext",
+    "NoOptions",
     "Notice",
+    "ObservedCommand",
+    "Observer",
     "ParseEvent",
     "Parser",
     "ReportUnreadable",

@@ -16,7 +16,26 @@ from typing import Final
 
 import pluggy
 
-from rediver_agent.interfaces import AnyCollector, AnyScanner, Parser
+from rediver_agent.interfaces import (
+    AnyCollector,
+    AnyEnricher,
+    AnyHandler,
+    AnyObserver,
+    AnyScanner,
+    Parser,
+)
+
+__all__ = [
+    "PROJECT",
+    "hookimpl",
+    "hookspec",
+    "rediver_collectors",
+    "rediver_enrichers",
+    "rediver_handlers",
+    "rediver_observers",
+    "rediver_parsers",
+    "rediver_scanners",
+]
 
 PROJECT: Final = "rediver_agent"
 
@@ -37,3 +56,18 @@ def rediver_parsers() -> Iterable[Parser]:  # pyright: ignore[reportReturnType] 
 @hookspec
 def rediver_collectors() -> Iterable[AnyCollector]:  # pyright: ignore[reportReturnType] - a specification has no body
     """The collectors of this plugin."""
+
+
+@hookspec
+def rediver_handlers() -> Iterable[AnyHandler]:  # pyright: ignore[reportReturnType] - a specification has no body
+    """The handlers of this plugin's own command types."""
+
+
+@hookspec
+def rediver_enrichers() -> Iterable[AnyEnricher]:  # pyright: ignore[reportReturnType] - a specification has no body
+    """The enrichers of this plugin."""
+
+
+@hookspec
+def rediver_observers() -> Iterable[AnyObserver]:  # pyright: ignore[reportReturnType] - a specification has no body
+    """The observers of this plugin."""

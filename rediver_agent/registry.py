@@ -1,13 +1,84 @@
-"""Scanners, parsers and collectors by name, each with its plugin. Duplicate names are refused."""
+"""What plugins provide, by kind and name, each with its plugin. Duplicate names are refused."""
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, cast
+from functools import partial
+from typing import Any, Final, cast
 
+from pydantic import BaseModel
+
+from rediver_agent.contract.commands import CommandType
 from rediver_agent.errors import PluginError, ReportUnreadable, UnknownCollector, UnknownScanner
-from rediver_agent.interfaces import AnyCollector, AnyScanner, Collector, Parser, Scanner
-from rediver_agent.plugin_manager import BrokenPlugin, PluginOrigin, Plugins
+from rediver_agent.interfaces import (
+    AnyCollector,
+    AnyEnricher,
+    AnyHandler,
+    AnyObserver,
+    AnyScanner,
+    Collector,
+    CommandHandler,
+    Enricher,
+    Observer,
+    Parser,
+    Scanner,
+)
+from rediver_agent.plugin_manager import BrokenPlugin, PluginOrigin, Plugins, explained, in_time
+
+NAME: Final = r"[a-z][a-z0-9-]{0,99}"
+_OWN_TYPES: Final = "|".join(CommandType)
+COMMAND_TYPE: Final = rf"(?!(?:{_OWN_TYPES})$)[a-z][a-z0-9_]{{0,49}}"
+
+
+class _Repeated(PluginError):
+    """Something of that name is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """One kind of what plugins provide."""
+
+    word: str
+    base: type[Any]
+    name_attribute: str = "name"
+    pattern: str = NAME
+    models: tuple[str, ...] = ("options",)
+    """Attributes that are pydantic models which refuse what they do not know."""
+
+    def name_of(self, item: Any) -> str:
+        return getattr(item, self.name_attribute)
+
+    def check(self, hook: str, item: object) -> None:
+        """Raise `PluginError` for what is not as the interface has it."""
+        if not isinstance(item, self.base):
+            raise PluginError(f"{hook} must yield instances of {self.base.__name__}, not {item!r}")
+        name = getattr(item, self.name_attribute, None)
+        if not isinstance(name, str) or not re.fullmatch(self.pattern, name):
+            raise PluginError(
+                f"{type(item).__name__}.{self.name_attribute} is {name!r}: write a short "
+                "name in small letters, which none of the agent's own has"
+            )
+        for attribute in self.models:
+            model = getattr(item, attribute, None)
+            if model is None and self.base is Parser:
+                continue
+            if not (isinstance(model, type) and issubclass(model, BaseModel)):
+                raise PluginError(f"{name}: `{attribute}` must be a pydantic model")
+            if model.model_config.get("extra") != "forbid":
+                raise PluginError(
+                    f'{name}: `{attribute}` needs extra="forbid", so that no key is ignored'
+                )
+
+
+KINDS: Final = (
+    _Kind("scanner", Scanner),
+    _Kind("parser", Parser, "format"),
+    _Kind("collector", Collector),
+    _Kind("handler", CommandHandler, "command_type", COMMAND_TYPE, ("payload", "options")),
+    _Kind("enricher", Enricher),
+    _Kind("observer", Observer),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +93,12 @@ class Registry:
     collectors: Mapping[str, AnyCollector] = field(default_factory=dict[str, AnyCollector])
     configured: Mapping[str, Parser] = field(default_factory=dict[str, Parser])
     """Parsers that the operator made of installed ones, by name. They are named, never sniffed."""
+    handlers: Mapping[str, AnyHandler] = field(default_factory=dict[str, AnyHandler])
+    """By the command type that each takes."""
+    enrichers: Mapping[str, AnyEnricher] = field(default_factory=dict[str, AnyEnricher])
+    observers: Mapping[str, AnyObserver] = field(default_factory=dict[str, AnyObserver])
+    deprecated: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """By plugin: what it uses that a later version of the agent will not have."""
 
     def scanner(self, name: str) -> AnyScanner:
         """The scanner of that name. Raises `UnknownScanner`, naming what is installed."""
@@ -68,43 +145,42 @@ class Registry:
 
 def build_registry(plugins: Plugins) -> Registry:
     """Ask every loaded plugin what it provides. One that fails, or repeats a name, is broken."""
-    scanners: dict[str, AnyScanner] = {}
-    parsers: dict[str, Parser] = {}
-    collectors: dict[str, AnyCollector] = {}
+    registry = Registry(scanners={}, parsers={})
     origins: dict[str, PluginOrigin] = {}
     broken = list(plugins.broken)
     for name, origin in plugins.loaded.items():
         try:
-            found_scanners = _provided(plugins, name, "rediver_scanners", Scanner)
-            found_parsers = _provided(plugins, name, "rediver_parsers", Parser)
-            found_collectors = _provided(plugins, name, "rediver_collectors", Collector)
-            _refuse_repeated((f"scanner:{item.name}" for item in found_scanners), origins)
-            _refuse_repeated((f"parser:{item.format}" for item in found_parsers), origins)
-            _refuse_repeated((f"collector:{item.name}" for item in found_collectors), origins)
-        except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
-            broken.append(BrokenPlugin(origin, f"{type(fault).__name__}: {fault}"))
+            provided = in_time(partial(_provided, plugins, name), plugins.seconds)
+            _refuse_repeated((key for key, _, _ in provided), origins)
+        except _Repeated as fault:
+            broken.append(BrokenPlugin(origin, str(fault), "duplicate"))
             continue
-        for scanner in found_scanners:
-            scanners[scanner.name] = scanner
-            origins[f"scanner:{scanner.name}"] = origin
-        for parser in found_parsers:
-            parsers[parser.format] = parser
-            origins[f"parser:{parser.format}"] = origin
-        for collector in found_collectors:
-            collectors[collector.name] = collector
-            origins[f"collector:{collector.name}"] = origin
-    return Registry(scanners, parsers, origins, tuple(broken), collectors)
+        except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
+            broken.append(BrokenPlugin(origin, explained(fault)))
+            continue
+        for key, kind, item in provided:
+            _held(registry, kind)[kind.name_of(item)] = item
+            origins[key] = origin
+    return replace(
+        registry, origins=origins, broken=tuple(broken), deprecated=dict(plugins.deprecated)
+    )
 
 
-def _provided(plugins: Plugins, plugin: str, hook: str, kind: type[Any]) -> list[Any]:
-    caller = getattr(plugins.manager.hook, hook)
-    found: list[Any] = []
-    for implementation in caller.get_hookimpls():
-        if implementation.plugin_name == plugin:
-            found.extend(cast("Iterable[Any]", implementation.function()))
-    for item in found:
-        if not isinstance(item, kind):
-            raise PluginError(f"{hook} must yield instances of {kind.__name__}, not {item!r}")
+def _held(registry: Registry, kind: _Kind) -> dict[str, Any]:
+    return getattr(registry, f"{kind.word}s")
+
+
+def _provided(plugins: Plugins, plugin: str) -> list[tuple[str, _Kind, Any]]:
+    """Everything that a plugin provides: under which key, of which kind. Foreign code runs here."""
+    found: list[tuple[str, _Kind, Any]] = []
+    for kind in KINDS:
+        hook = f"rediver_{kind.word}s"
+        for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
+            if implementation.plugin_name != plugin:
+                continue
+            for item in cast("Iterable[Any]", implementation.function()):
+                kind.check(hook, item)
+                found.append((f"{kind.word}:{kind.name_of(item)}", kind, item))
     return found
 
 
@@ -112,7 +188,7 @@ def _refuse_repeated(names: Iterable[str], origins: Mapping[str, PluginOrigin]) 
     seen: set[str] = set()
     for name in names:
         if name in origins:
-            raise PluginError(f"{name} is provided by {origins[name].distribution} already")
+            raise _Repeated(f"{name} is provided by {origins[name].distribution} already")
         if name in seen:
-            raise PluginError(f"{name} is provided twice")
+            raise _Repeated(f"{name} is provided twice")
         seen.add(name)

@@ -6,9 +6,7 @@ people is `settings_file`'s part.
 """
 
 import os
-import re
 import socket
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, cast
@@ -26,7 +24,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rediver_agent.contract.commands import CommandType
+from rediver_agent.configured_secrets import secrets_in
+from rediver_agent.contract.commands import CommandType, TypeName
 from rediver_agent.cron import Cron
 from rediver_agent.durations import Duration, Interval
 
@@ -49,12 +48,6 @@ REMOTE_SETTINGS: Final = frozenset(
 )  # fmt: skip
 """What `security.remote_config` may name. Never targets, allow-lists, the server's address or keys,
 programs or collectors, whose options hold addresses that tokens are sent to."""
-LEAST_SECRET: Final = 6  # characters; masking shorter words would blacken what is none
-_SECRET_NAME: Final = re.compile(
-    r"token|secret|passw|passphrase|api_?key|private_?key|credential|authorization|(^|_)pat$",
-    re.IGNORECASE,
-)
-_IN_AN_ADDRESS: Final = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 
 
 def _default_state_dir() -> Path:
@@ -200,6 +193,21 @@ class CollectorSection(Section):
     config: dict[str, JsonValue] = Field(default_factory=dict, description="its options")
 
 
+class PluginSection(Section):
+    """Of an enricher or an observer: what is listed is used, in this order."""
+
+    name: str = Field(description="as `rediver-agent plugins` lists it")
+    enabled: bool = Field(default=True, description="off: as if it were not listed")
+    config: dict[str, JsonValue] = Field(default_factory=dict, description="its options")
+
+
+class HandlerSection(Section):
+    """Of a plugin's own command type. `security.allowed_command_types` allows it."""
+
+    name: str = Field(description="the command type, as `rediver-agent plugins` lists it")
+    config: dict[str, JsonValue] = Field(default_factory=dict, description="its options")
+
+
 class ParserSection(Section):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=50)] = Field(
         description="what `--parser` and a scanner call it; small letters, digits and -"
@@ -219,7 +227,9 @@ class ParserSection(Section):
         return self
 
 
-Named = TypeVar("Named", ScannerSection, CollectorSection, ParserSection)
+Named = TypeVar(
+    "Named", ScannerSection, CollectorSection, ParserSection, HandlerSection, PluginSection
+)
 
 
 def _remote(name: str) -> str:
@@ -236,9 +246,13 @@ class SecuritySection(Section):
     allowed_targets: list[Root] = Field(
         default_factory=list, description="roots that the server may have scanned; else `targets`"
     )
-    allowed_command_types: list[CommandType] = Field(
+    allowed_command_types: list[TypeName] = Field(
         default_factory=lambda: list(DEFAULT_COMMAND_TYPES),
-        description="restart and upgrade are opted into",
+        description="restart and upgrade are opted into, and what plugins add",
+    )
+    allowed_plugins: list[str] | None = Field(
+        default=None,
+        description="distributions whose plugins may be loaded; without it all that are installed",
     )
     remote_config: list[RemoteSetting] = Field(
         default_factory=list, description="settings that the server may change"
@@ -276,11 +290,21 @@ class Settings(BaseSettings):
         default_factory=list[ParserSection],
         description="parsers made of installed ones, such as of `json` by a mapping",
     )
+    handlers: list[HandlerSection] = Field(
+        default_factory=list[HandlerSection], description="options of plugins' own command types"
+    )
+    enrichers: list[PluginSection] = Field(
+        default_factory=list[PluginSection],
+        description="what changes findings before they leave, in this order",
+    )
+    observers: list[PluginSection] = Field(
+        default_factory=list[PluginSection], description="what is told of commands as they run"
+    )
     security: SecuritySection = Field(default_factory=SecuritySection)
     retry_queue: RetryQueueSection = Field(default_factory=RetryQueueSection)
     state_dir: Path = Field(default_factory=_default_state_dir, description="spool, caches, work")
 
-    @field_validator("scanners", "collectors", "parsers")
+    @field_validator("scanners", "collectors", "parsers", "handlers", "enrichers", "observers")
     @classmethod
     def _each_once(cls, sections: list[Named] | None) -> list[Named] | None:
         names = [section.name for section in sections or ()]
@@ -332,33 +356,19 @@ class Settings(BaseSettings):
         """Collectors are used where they are listed: most need an address and a key."""
         return [section.name for section in self.collectors if section.enabled]
 
+    def handler(self, command_type: str) -> HandlerSection:
+        """What the operator wrote about a plugin's command type, or the defaults."""
+        for section in self.handlers:
+            if section.name == command_type:
+                return section
+        return HandlerSection(name=command_type)
+
     def secrets(self) -> list[str]:
         """Every configured secret, for the masks of logs, results and errors."""
         key = [self.server.api_key.get_secret_value()] if self.server.api_key else []
-        configs = [section.config for section in (*(self.scanners or ()), *self.collectors)]
-        return [*key, *(text for config in configs for text in _secrets_in(config))]
-
-
-def _secrets_in(value: JsonValue) -> Iterator[str]:
-    """The texts below keys that sound like secrets, and passwords in addresses, at any depth."""
-    if isinstance(value, str):
-        yield from (word for word in _IN_AN_ADDRESS.findall(value) if len(word) >= LEAST_SECRET)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _secrets_in(item)
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from (_texts if _SECRET_NAME.search(name) else _secrets_in)(item)
-
-
-def _texts(value: JsonValue) -> Iterator[str]:
-    if isinstance(value, str):
-        # `Bearer abc…` is one, and so is its last word alone.
-        words = (value, *value.split()[-1:])
-        yield from (word for word in words if len(word) >= LEAST_SECRET)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
+        sections = (
+            *(self.scanners or ()),
+            *(*self.collectors, *self.handlers, *self.enrichers, *self.observers),
+        )
+        configs = [section.config for section in sections]
+        return [*key, *(text for config in configs for text in secrets_in(config))]
