@@ -22,9 +22,26 @@ def stub_env(stub_plugin):
     return {"PYTHONPATH": str(stub_plugin), "PATH": path}
 
 
+@pytest.fixture(scope="session")
+def landlord(tmp_path_factory):
+    """The one server of all tests here that leave it as it is."""
+    house = House(tmp_path_factory.mktemp("landlord"))
+    house.start_server()
+    yield house
+    house.close()
+
+
 @pytest.fixture
-def house(tmp_path):
-    """A running server with one tenant and one source."""
+def house(tmp_path, landlord):
+    """A tenant of a running server, with one source."""
+    house = House(tmp_path, landlord)
+    yield house
+    house.close()
+
+
+@pytest.fixture
+def own_house(tmp_path):
+    """A tenant with one source, and a server that only this test has: it may be killed."""
     house = House(tmp_path)
     house.start_server()
     yield house

@@ -51,7 +51,7 @@ def faults(config, env=None):
 def test_where_all_is_well_every_line_is_ok(house, stub_env, tmp_path):
     (tmp_path / "app").mkdir()
     agent = house.start_agent(tmp_path / "app", env=stub_env, scanners=[{"name": "stub"}])
-    config = tmp_path / "agent-1.yaml"
+    config = tmp_path / "agent-0.yaml"
     wait_for((tmp_path / "state" / "status.json").exists, "the agent runs")
     house.outcome(house.command("health_check", payload={}))
 

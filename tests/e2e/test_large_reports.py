@@ -90,21 +90,21 @@ def target(tmp_path, name, size):
 
 
 @pytest.mark.slow
-def test_a_report_of_a_gibibyte_is_read_in_bounded_memory(house, large_env, tmp_path):
+def test_a_report_of_a_gibibyte_is_read_in_bounded_memory(own_house, large_env, tmp_path):
     """Measured on the process: what it had before, and the most that it ever had."""
     small = target(tmp_path, "small", 1 * MIB)
     large = target(tmp_path, "large", (1 << 30) - 2 * MIB)
-    agent = house.start_agent(
+    agent = own_house.start_agent(
         tmp_path, env=large_env, retry_queue={"max_bytes": 4 << 30}, agent={"max_concurrent": 1}
     )
     pid = agent.process.pid
-    assert house.outcome(house.scan(small, scanner="large"))["status"] == "completed"
+    assert own_house.outcome(own_house.scan(small, scanner="large"))["status"] == "completed"
     before = memory(pid, "VmRSS")
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # begin the peak anew
 
-    command = house.scan(large, scanner="large", timeout_seconds=3000)
-    house.running(command)
-    house.server.stop()  # what is measured is the reading: nothing is to be delivered
+    command = own_house.scan(large, scanner="large", timeout_seconds=3000)
+    own_house.running(command)
+    own_house.server.stop()  # what is measured is the reading: nothing is to be delivered
     wait_for(lambda: f"{command}: completed" in agent.text(), "it is read", deadline=800)
 
     grown = memory(pid, "VmHWM") - before

@@ -21,57 +21,57 @@ def spooled(state, kind="result"):
     return count
 
 
-def scanned_while_the_server_was_down(house, stub_env, tmp_path, findings=3):
+def scanned_while_the_server_was_down(own_house, stub_env, tmp_path, findings=3):
     """A finished scan in the spool of a running agent whose server has been killed."""
     app = tmp_path / "app"
     log = behave(app, gate=str(tmp_path / "gate"), findings=findings)
-    agent = house.start_agent(app, env=stub_env)
-    command = house.scan(app)
+    agent = own_house.start_agent(app, env=stub_env)
+    command = own_house.scan(app)
     wait_for(lambda: pids(log), "the tool runs")
-    house.running(command)
-    house.server.crash()
+    own_house.running(command)
+    own_house.server.crash()
     (tmp_path / "gate").touch()
     wait_for(lambda: spooled(tmp_path / "state"), "the result is in the spool")
     return agent, command
 
 
 def test_a_killed_agent_and_a_dead_server_lose_nothing_between_scan_and_delivery(
-    house, stub_env, tmp_path
+    own_house, stub_env, tmp_path
 ):
-    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent, command = scanned_while_the_server_was_down(own_house, stub_env, tmp_path)
     agent.stop(signal.SIGKILL)
     assert spooled(tmp_path / "state", "findings") == 1
 
-    house.start_server()
-    house.start_agent(tmp_path / "app", env=stub_env)
-    done = house.outcome(command)
+    own_house.start_server()
+    own_house.start_agent(tmp_path / "app", env=stub_env)
+    done = own_house.outcome(command)
 
     assert done["status"] == "completed", done
     assert done["result"]["findings_count"] == 3
     assert done["attempt"] == 1
     assert len(pids(tmp_path / "app.pids")) == 1, "the scan was not run again"
-    assert len(house.findings()) == 3
+    assert len(own_house.findings()) == 3
     wait_for(lambda: not spooled(tmp_path / "state"), "the spool is empty")
 
 
-def test_what_is_sent_twice_is_counted_once(house, stub_env, tmp_path):
-    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+def test_what_is_sent_twice_is_counted_once(own_house, stub_env, tmp_path):
+    agent, command = scanned_while_the_server_was_down(own_house, stub_env, tmp_path)
     agent.stop(signal.SIGKILL)
     shutil.copytree(tmp_path / "state", tmp_path / "twin")  # as if the reply had been lost
-    house.start_server()
-    first = house.start_agent(tmp_path / "app", env=stub_env)
-    house.outcome(command)
+    own_house.start_server()
+    first = own_house.start_agent(tmp_path / "app", env=stub_env)
+    own_house.outcome(command)
     wait_for(lambda: not spooled(tmp_path / "state"), "the first has delivered")
-    before = house.findings()
+    before = own_house.findings()
     first.stop()
 
-    house.start_agent(tmp_path / "app", env=stub_env, state="twin")
+    own_house.start_agent(tmp_path / "app", env=stub_env, state="twin")
     wait_for(lambda: not spooled(tmp_path / "twin"), "the twin has delivered, too")
 
-    after = house.findings()
+    after = own_house.findings()
     assert [item["occurrence_count"] for item in after] == [1, 1, 1]
     assert {item["id"] for item in after} == {item["id"] for item in before}
-    _, events = house.call("GET", f"/api/v1/commands/{command}/events")
+    _, events = own_house.call("GET", f"/api/v1/commands/{command}/events")
     assert sum(event["to_status"] == "completed" for event in events["events"]) == 1
 
 
@@ -95,15 +95,15 @@ def test_an_agent_killed_in_the_middle_of_a_scan_leaves_no_tool_and_is_answered_
     assert any("agent_restarted" in str(event) for event in events["events"])
 
 
-def test_a_server_that_is_away_does_not_stop_an_agent(house, stub_env, tmp_path):
+def test_a_server_that_is_away_does_not_stop_an_agent(own_house, stub_env, tmp_path):
     behave(tmp_path / "app")
-    house.server.crash()
-    agent = house.start_agent(tmp_path / "app", env=stub_env)
+    own_house.server.crash()
+    agent = own_house.start_agent(tmp_path / "app", env=stub_env)
     wait_for(lambda: "cannot be reached" in agent.text(), "the agent notices")
 
-    house.start_server()
+    own_house.start_server()
 
-    assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
+    assert own_house.outcome(own_house.scan(tmp_path / "app"))["status"] == "completed"
     assert agent.process.poll() is None
 
 
@@ -118,19 +118,21 @@ def test_a_second_agent_on_the_same_state_directory_is_refused(house, stub_env, 
     assert "Traceback" not in second.text()
 
 
-def test_a_wrong_key_is_said_and_loses_nothing(house, stub_env, tmp_path):
-    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+def test_a_wrong_key_is_said_and_loses_nothing(own_house, stub_env, tmp_path):
+    agent, command = scanned_while_the_server_was_down(own_house, stub_env, tmp_path)
     agent.stop(signal.SIGKILL)
-    house.start_server()
-    wrong = house.start_agent(tmp_path / "app", env=stub_env, server={"api_key": "rs_src_wrong"})
+    own_house.start_server()
+    wrong = own_house.start_agent(
+        tmp_path / "app", env=stub_env, server={"api_key": "rs_src_wrong"}
+    )
     wait_for(lambda: "check server.api_key" in wrong.text(), "the agent says what to do")
     wrong.stop()
     assert "rs_src_wrong" not in wrong.text()
     assert spooled(tmp_path / "state") == 1
 
-    house.start_agent(tmp_path / "app", env=stub_env)
+    own_house.start_agent(tmp_path / "app", env=stub_env)
 
-    assert house.outcome(command)["status"] == "completed"
+    assert own_house.outcome(command)["status"] == "completed"
 
 
 def test_a_full_spool_fails_the_scan_that_does_not_fit_and_keeps_the_rest(
@@ -194,8 +196,10 @@ def test_an_agent_outlives_the_absence_of_its_state_directory(house, stub_env, t
     assert house.outcome(house.scan(tmp_path / "app"))["status"] == "completed"
 
 
-def test_an_agent_starts_on_a_full_spool_and_makes_room_by_delivering(house, stub_env, tmp_path):
-    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+def test_an_agent_starts_on_a_full_spool_and_makes_room_by_delivering(
+    own_house, stub_env, tmp_path
+):
+    agent, command = scanned_while_the_server_was_down(own_house, stub_env, tmp_path)
     agent.stop(signal.SIGKILL)
     with sqlite3.connect(tmp_path / "state" / "spool.sqlite3") as spool:
         spool.execute("INSERT INTO commands VALUES ('cmd_begun', 1, 'begun', 0)")
@@ -204,23 +208,23 @@ def test_an_agent_starts_on_a_full_spool_and_makes_room_by_delivering(house, stu
         )
     spool.close()
 
-    house.start_server()
-    house.start_agent(tmp_path / "app", env=stub_env)
+    own_house.start_server()
+    own_house.start_agent(tmp_path / "app", env=stub_env)
 
-    assert house.outcome(command)["status"] == "completed"
+    assert own_house.outcome(command)["status"] == "completed"
 
 
-def test_findings_that_the_server_refuses_make_the_result_a_failure(house, stub_env, tmp_path):
+def test_findings_that_the_server_refuses_make_the_result_a_failure(own_house, stub_env, tmp_path):
     """A scan is not reported as complete to a server that does not have its findings."""
-    agent, command = scanned_while_the_server_was_down(house, stub_env, tmp_path)
+    agent, command = scanned_while_the_server_was_down(own_house, stub_env, tmp_path)
     agent.stop(signal.SIGKILL)
     with sqlite3.connect(tmp_path / "state" / "spool.sqlite3") as spool:  # as by a newer agent
         spool.execute("UPDATE outbox SET body = '[{\"type\": \"new\"}]' WHERE kind = 'findings'")
     spool.close()
 
-    house.start_server()
-    agent = house.start_agent(tmp_path / "app", env=stub_env)
-    done = house.outcome(command)
+    own_house.start_server()
+    agent = own_house.start_agent(tmp_path / "app", env=stub_env)
+    done = own_house.outcome(command)
 
     assert (done["status"], done["result"]["metadata"]["reason"]) == ("failed", "findings_rejected")
     assert "parked" in agent.text()

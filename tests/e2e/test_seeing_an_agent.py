@@ -106,7 +106,7 @@ def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
     )  # fmt: skip
     env = {**stub_env, **systemd.environment(watchdog_seconds=1)}
     agent = house.start_agent(app, env=env, agent={"log_format": "json", "metrics_port": port})
-    config = tmp_path / "agent-1.yaml"
+    config = tmp_path / "agent-0.yaml"
 
     said = systemd.hears_until("READY=1")
     assert "WATCHDOG=1" in said + systemd.hears_until("WATCHDOG=1")

@@ -68,25 +68,25 @@ def test_with_no_free_slot_scans_stay_with_the_server_and_control_commands_do_no
     assert {house.outcome(command)["status"] for command in (low, urgent)} == {"completed"}
 
 
-def test_results_of_an_outage_go_out_in_one_call(house, stub_env, tmp_path):
+def test_results_of_an_outage_go_out_in_one_call(own_house, stub_env, tmp_path):
     gate = tmp_path / "gate"
     logs = [behave(tmp_path / f"app{n}", gate=str(gate), exit=3) for n in range(3)]
-    agent = house.start_agent(tmp_path, env=stub_env, agent={"max_concurrent": 3})
-    commands = [house.scan(tmp_path / f"app{n}") for n in range(3)]
+    agent = own_house.start_agent(tmp_path, env=stub_env, agent={"max_concurrent": 3})
+    commands = [own_house.scan(tmp_path / f"app{n}") for n in range(3)]
     wait_for(lambda: all(started(log) for log in logs), "the tools run")
-    house.server.stop()
+    own_house.server.stop()
     gate.touch()
     for command in commands:
         wait_for(lambda command=command: f"{command}: failed" in agent.text(), "it is done")
     agent.stop()
 
-    house.start_server()
-    house.start_agent(tmp_path, env=stub_env)
+    own_house.start_server()
+    own_house.start_agent(tmp_path, env=stub_env)
 
-    reasons = {house.outcome(each)["result"]["metadata"]["reason"] for each in commands}
+    reasons = {own_house.outcome(each)["result"]["metadata"]["reason"] for each in commands}
     assert reasons == {"tool_error"}
-    assert house.server.text().count("/api/v1/commands/results") == 1
-    assert "/result " not in house.server.text()
+    assert own_house.server.text().count("/api/v1/commands/results") == 1
+    assert "/result " not in own_house.server.text()
 
 
 def test_an_agent_that_starts_leaves_the_scan_alone_that_somebody_types_just_now(

@@ -45,34 +45,34 @@ def spooled(state):
 
 
 def test_a_damaged_spool_is_set_aside_and_every_command_of_it_is_answered(
-    house, stub_env, tmp_path
+    own_house, stub_env, tmp_path
 ):
     """One scan was done and not delivered, one was running, when agent, server and file broke."""
     state = tmp_path / "state"
     done_log = behave(tmp_path / "done", gate=str(tmp_path / "gate-1"), findings=3)
     behave(tmp_path / "running", gate=str(tmp_path / "gate-2"), findings=4)
-    agent = house.start_agent(tmp_path, env=stub_env)
-    done, running = house.scan(tmp_path / "done"), house.scan(tmp_path / "running")
-    house.running(done)
-    house.running(running)
-    house.server.crash()
+    agent = own_house.start_agent(tmp_path, env=stub_env)
+    done, running = own_house.scan(tmp_path / "done"), own_house.scan(tmp_path / "running")
+    own_house.running(done)
+    own_house.running(running)
+    own_house.server.crash()
     (tmp_path / "gate-1").touch()
     wait_for(lambda: spooled(state), "the first result waits")
     agent.stop(signal.SIGKILL)
     break_an_index(state / "spool.sqlite3")
     (tmp_path / "gate-2").touch()
-    house.start_server()
+    own_house.start_server()
 
-    agent = house.start_agent(tmp_path, env=stub_env)
-    first, second = house.outcome(done), house.outcome(running)
-    health = house.outcome(house.command("health_check", payload={}))
+    agent = own_house.start_agent(tmp_path, env=stub_env)
+    first, second = own_house.outcome(done), own_house.outcome(running)
+    health = own_house.outcome(own_house.command("health_check", payload={}))
 
     assert (first["status"], first["attempt"]) == ("completed", 1)
     assert len(pids(done_log)) == 1, "it was not run again"
     assert (second["status"], second["attempt"]) == ("completed", 2)
-    _, events = house.call("GET", f"/api/v1/commands/{running}/events")
+    _, events = own_house.call("GET", f"/api/v1/commands/{running}/events")
     assert "agent_restarted" in str(events)
-    assert len(house.findings()) == 7
+    assert len(own_house.findings()) == 7
     (aside,) = state.glob("spool.corrupt-*.sqlite3")
     assert health["result"]["metadata"]["spool"]["moved_aside"] == [aside.name]
     assert f"is set aside as {aside.name}" in agent.text()
@@ -168,24 +168,24 @@ def test_a_read_only_file_system_is_said(config):
     assert "cannot be used: Read-only file system" in sentence
 
 
-def test_a_full_disk_loses_nothing_and_is_got_over_without_a_restart(house, stub_env, tmp_path):
+def test_a_full_disk_loses_nothing_and_is_got_over_without_a_restart(own_house, stub_env, tmp_path):
     """On a file system of its own: one result waits, one scan cannot write what it found."""
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
     for name, findings in (("old", 3), ("large", 8000), ("new", 1)):
         behave(tmp_path / name, gate=str(tmp_path / f"gate-{name}"), findings=findings)
     queue = {"min_free_bytes": 1 << 20}
-    config = house.agent_config(tmp_path, retry_queue=queue)
+    config = own_house.agent_config(tmp_path, retry_queue=queue)
     agent = Program(
         tmp_path / "agent.log", *in_a_mount("-t", "tmpfs", "-o", "size=16m,mode=700", "none"),
         str(state), AGENT, "run", "--config", str(config), env=stub_env,
     )  # fmt: skip
-    house.programs.append(agent)
+    own_house.programs.append(agent)
     inside = Path(f"/proc/{agent.process.pid}/root{state}")
-    old, large = house.scan(tmp_path / "old"), house.scan(tmp_path / "large")
-    house.running(old)
-    house.running(large)
-    house.server.crash()
+    old, large = own_house.scan(tmp_path / "old"), own_house.scan(tmp_path / "large")
+    own_house.running(old)
+    own_house.running(large)
+    own_house.server.crash()
     (tmp_path / "gate-old").touch()
     wait_for(lambda: "completed" in agent.text(), "the old scan is done")
 
@@ -193,22 +193,22 @@ def test_a_full_disk_loses_nothing_and_is_got_over_without_a_restart(house, stub
     (tmp_path / "gate-large").touch()
     wait_for(lambda: f"{large}: failed: the agent's disk is full" in agent.text(), "it says so")
     fill(inside / "filler-2", leave=0)
-    house.start_server()
-    new = house.scan(tmp_path / "new")
+    own_house.start_server()
+    new = own_house.scan(tmp_path / "new")
 
-    assert house.outcome(old)["status"] == "completed"
+    assert own_house.outcome(old)["status"] == "completed"
     wait_for(lambda: "nothing new is claimed" in agent.text(), "it says so")
-    assert house.get(new)["status"] == "pending"
-    assert house.get(large)["result"] is None, "there is no outcome, not even a clean one"
+    assert own_house.get(new)["status"] == "pending"
+    assert own_house.get(large)["result"] is None, "there is no outcome, not even a clean one"
 
     for filler in inside.glob("filler*"):
         filler.unlink()
     (tmp_path / "gate-new").touch()
-    assert house.outcome(new)["status"] == "completed"
-    assert (house.outcome(large)["status"], house.get(large)["attempt"]) == ("completed", 2)
-    assert "disk_full" in str(house.call("GET", f"/api/v1/commands/{large}/events"))
+    assert own_house.outcome(new)["status"] == "completed"
+    assert (own_house.outcome(large)["status"], own_house.get(large)["attempt"]) == ("completed", 2)
+    assert "disk_full" in str(own_house.call("GET", f"/api/v1/commands/{large}/events"))
     assert agent.process.poll() is None
-    assert len(house.findings()) == 3 + 8000 + 1
+    assert len(own_house.findings()) == 3 + 8000 + 1
 
 
 def fill(path, leave):

@@ -161,15 +161,17 @@ def status(operator):
     return {name for name, value in json.loads(said).get("facts", {}).items() if value is not None}
 
 
-def test_server_controlled_scans_nothing_by_itself(operator, house):
+def test_server_controlled_scans_nothing_by_itself(operator, own_house):
     log = operator.behave("project1")
     agent = operator.start(
-        SERVER_CONTROLLED, REDIVER_AGENT__SCAN_INTERVAL="0.1s", **under(house, operator.code)
+        SERVER_CONTROLLED, REDIVER_AGENT__SCAN_INTERVAL="0.1s", **under(own_house, operator.code)
     )
-    wait_for(lambda: house.server.text().count("/commands/claim") >= 4, "several polls are served")
+    wait_for(
+        lambda: own_house.server.text().count("/commands/claim") >= 4, "several polls are served"
+    )
     assert started(log) == []
 
-    done = house.outcome(house.scan(operator.code / "project1"))
+    done = own_house.outcome(own_house.scan(operator.code / "project1"))
 
     assert (done["status"], len(started(log))) == ("completed", 1), done
     assert agent.stop() == 0, agent.text()

@@ -61,16 +61,16 @@ def deliver(port, number, delivery, state="open", secret=SECRET, site="https://g
         return connection.getresponse().status
 
 
-def test_what_was_answered_is_on_the_server_once_whatever_was_killed_since(house, env):
-    house.server.crash()
-    agent, port = start(house, env)
+def test_what_was_answered_is_on_the_server_once_whatever_was_killed_since(own_house, env):
+    own_house.server.crash()
+    agent, port = start(own_house, env)
     assert deliver(port, 1, "one", secret="another secret of somebody") == 401
     assert deliver(port, 1, "one") == 202
     agent.crash()  # nothing after the answer is waited for
 
-    house.start_server()
-    agent, port = start(house, env)
-    wait_for(house.findings, f"the finding is on the server:\n{house.logs()}")
+    own_house.start_server()
+    agent, port = start(own_house, env)
+    wait_for(own_house.findings, f"the finding is on the server:\n{own_house.logs()}")
     assert deliver(port, 1, "one") == 200  # a replay
     assert deliver(port, 2, "two") == 202
     assert deliver(port, 1, "three", state="dismissed") == 202
@@ -78,14 +78,14 @@ def test_what_was_answered_is_on_the_server_once_whatever_was_killed_since(house
     def stored():
         return {
             item["rule_id"]: (item["status"], item["occurrence_count"], item["tool"])
-            for item in house.findings()
+            for item in own_house.findings()
         }
 
     expected = {"GHSA-1": ("accepted_risk", 2, "github"), "GHSA-2": ("open", 1, "github")}
     wait_for(lambda: stored() == expected, f"{expected}, not {stored()}")
     assert agent.stop(signal.SIGTERM) == 0
     assert "1 replayed" in agent.text()
-    assert SECRET not in house.logs()
+    assert SECRET not in own_house.logs()
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_an_operator_sees_who_listens_and_why_not(house, env, tmp_path):
         )  # fmt: skip
 
     agent, port = start(house, env)
-    config = house.directory / "agent-1.yaml"
+    config = house.directory / "agent-0.yaml"
     deliver(port, 1, "one")
     where = f"listening on http://127.0.0.1:{port}/webhook/github; 1 kept"
     wait_for(lambda: where in run("status", "--config", config).stdout, "status says so")

@@ -81,15 +81,22 @@ class Program:
 
 
 class House:
-    """A server over one SQLite file, and agents of one tenant."""
+    """A server over one SQLite file, and agents of one tenant.
 
-    def __init__(self, directory: Path) -> None:
+    With `lodging` it is another tenant of that house's server, which is not its to stop.
+    """
+
+    def __init__(self, directory: Path, lodging: "House | None" = None) -> None:
         self.directory = directory
         self.database = f"sqlite:///{directory / 'server.sqlite3'}"
         self.programs: list[Program] = []
         self.server: Program | None = None
         self.port = 0
-        tenant = self.server_says("tenant", "create", "acme")
+        name = "acme"
+        if lodging is not None:
+            self.database, self.port = lodging.database, lodging.port
+            name = f"acme-{directory.name}"
+        tenant = self.server_says("tenant", "create", name)
         self.tenant_id, self.admin_key = tenant["tenant_id"], tenant["api_key"]
         self.source = self.server_says(
             "source", "create", "--tenant", self.tenant_id, "--name", "a"
