@@ -17,7 +17,7 @@ _FOREIGN: Final = re.compile(r"[\[\]{}!,\\\x00-\x1f]")
 
 def _glob(text: str) -> str:
     glob = text.removeprefix("**/").removesuffix("/**").removesuffix("/")
-    if not glob.strip("*/"):
+    if not glob.strip("*/") or ("*" in glob and not glob.strip("*?/")):
         raise ValueError(f"{text!r} excludes everything; name a folder or a file")
     if glob.startswith(("/", "-")) or ".." in glob.split("/"):
         raise ValueError(

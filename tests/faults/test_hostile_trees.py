@@ -353,4 +353,4 @@ async def test_cancelled_semgrep_leaves_no_core(tree):
     assert at_work() == {}
     (ended,) = tree.ended
     assert (ended.reason, ended.survivors) == (CANCELLED, 0)
-    assert ended.killed >= 3
+    assert ended.killed >= 1  # not each of them: on SIGTERM, some end with their parent

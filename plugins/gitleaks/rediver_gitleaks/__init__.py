@@ -31,6 +31,8 @@ from rediver_gitleaks._target import (
     trusted_history,
 )
 
+rediver_api = 1
+
 
 class Gitleaks(Scanner[Options]):
     """Runs `gitleaks dir`, or `gitleaks git` for the history."""

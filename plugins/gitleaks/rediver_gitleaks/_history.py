@@ -32,6 +32,7 @@ _ASKED: Final = (
 )
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
 _LENT: Final = ("objects", "refs", "packed-refs", "shallow", "worktrees")
+_BORROWED: Final = "objects/info/alternates"
 _NO_ATTRIBUTES: Final = {  # the empty tree: git would take those of HEAD
     "sha1": "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
     "sha256": "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
@@ -51,6 +52,11 @@ async def own_git_directory(ctx: ScanContext) -> tuple[Path, tuple[Notice, ...]]
     there = await _below_target(ctx, directory)
     head = next((line for line in more if _COMMIT.fullmatch(line)), "ref: refs/heads/unborn")
     origin = _lines(await ctx.run("git", "config", "--get", "remote.origin.url", ok={0, 1}))
+    if (there / "reftable").exists():
+        raise ToolError(
+            f"{ctx.target} keeps its branches as a reftable, which is not read: "
+            "`git refs migrate --ref-format=files` changes that"
+        )
     ours = ctx.work_dir / "history.git"
     await run_sync(_lend, ours, there, head, "\n".join(_configuration(kind, origin)))
     if shallow == "false":
@@ -80,11 +86,13 @@ async def _below_target(ctx: ScanContext, directory: str) -> Path:
     git_directory = Path(*there)
     if len(there) == 1 and git_directory.is_relative_to(target):
         lent = [str(path) for name in _LENT if (path := git_directory / name).exists()]
-        if not _lines(await ctx.run("find", *lent, "-type", "l", "-print", "-quit")):
+        leads_out = ("(", "-type", "l", "-o", "-path", f"*/{_BORROWED}", ")")
+        if not _lines(await ctx.run("find", *lent, *leads_out, "-print", "-quit")):
             return git_directory
     raise ToolError(
-        f"the history of {ctx.target} lies elsewhere (a worktree, a submodule, or links in its "
-        "git directory): scan the repository that has it"
+        f"the history of {ctx.target} lies elsewhere (a worktree, a submodule, links in its git "
+        f"directory, or {_BORROWED}, which `git repack -a` makes needless): scan the repository "
+        "that has it"
     )
 
 

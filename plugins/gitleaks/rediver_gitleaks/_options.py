@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from rediver_agent import Glob, SeverityWord
 from rediver_gitleaks._baseline import Baseline
-from rediver_gitleaks._config import Config
+from rediver_gitleaks._config import Config, starts_at_the_root
 
 _NUMBERS: Final = ("max_target_megabytes", "max_decode_depth", "max_archive_depth")
 _LAST_DAY: Final = date(2099, 12, 31)  # git takes a later one for no day at all
@@ -90,6 +90,16 @@ class Options(BaseModel, extra="forbid"):
     def _of_the_history(self) -> "Options":
         if not self.history and (self.branch or self.since):
             raise ValueError("branch and since choose among commits: set history: true with them")
+        return self
+
+    @model_validator(mode="after")
+    def _of_a_folder(self) -> "Options":
+        by_another_name = not self.history and not self.honour_repository_config
+        if self.config and by_another_name and starts_at_the_root(self.config):
+            raise ValueError(
+                f"{self.config!r} has a path that begins with ^: a folder is scanned by another "
+                "name, where that is never met; begin it with (?:^|/)"
+            )
         return self
 
     def flags(self) -> Iterator[str]:

@@ -7,6 +7,7 @@ the author of a commit nor its message.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, BinaryIO, Final, cast
 
 from pydantic import ValidationError
@@ -21,7 +22,9 @@ from rediver_agent import (
     outline,
 )
 from rediver_agent.contract import Finding, FindingType, Severity
+from rediver_agent.contract.findings import Secret, Vulnerability
 from rediver_gitleaks._baseline import BASELINE
+from rediver_gitleaks._leak import MAX_LINE, MAX_TAGS, Leak
 from rediver_gitleaks._target import below_target
 
 TOLD: Final = 20  # entries without a meaning that are told one by one
@@ -29,8 +32,6 @@ TOLD: Final = 20  # entries without a meaning that are told one by one
 _MAX_TITLE: Final = 200
 _MAX_SNIPPET: Final = 2000
 _MAX_WORD: Final = 1000
-_MAX_TAGS: Final = 50
-_MAX_LINE: Final = 2**31 - 1  # what databases hold
 _SHORTEST: Final = 4  # a shorter "secret" is in many a word, and hides nothing
 _LINK: Final = re.compile(r"https?://[^\s@]+")
 _TEXTS: Final = {  # of version 8, and of version 7
@@ -43,11 +44,11 @@ _TEXTS: Final = {  # of version 8, and of version 7
     "Date": "date",
     "Link": "",
 }
-_ALL_TEXT: Final = {str}
 _DIGITS: Final = 12
 _MAX_ENTROPY: Final = 64  # bits of one character: none has more
-_ABOUT: Final = {"cwe_ids": ["CWE-798"]}
+_ABOUT: Final = Vulnerability(cwe_ids=["CWE-798"])
 _KNOWN: Final = {"kind": "external", "justification": "in the baseline of gitleaks"}
+_validated: Final = Finding.__pydantic_validator__.validate_python  # without a frame for each
 
 
 class Unreadable(ValueError):
@@ -69,7 +70,7 @@ class GitleaksParser(Parser):
     def parse(self, stream: BinaryIO) -> Iterator[ParseEvent]:
         """See `Parser.parse`."""
         unreadable = 0
-        for path, value in outline(stream, {"item"}, {""}):
+        for path, value in outline(stream, {"item"}, {""}, into={"item": Leak}):
             if path:
                 try:
                     yield _finding(value)
@@ -85,107 +86,135 @@ class GitleaksParser(Parser):
             yield Notice("error", f"{unreadable - TOLD} more leaks could not be read")
 
 
-def _finding(raw: object) -> Finding:
-    if not isinstance(raw, dict):
-        raise Unreadable("it is no object")
-    leak = cast("dict[str, Any]", raw)
-    rule, description, file, match, secret, commit, date, link = _texts(leak)
-    if not rule:
+def _finding(value: object) -> Finding:
+    leak = value if isinstance(value, Leak) else _read(value)
+    if not leak.rule:
         raise Unreadable("it has no `RuleID`")
-    tags = _tags(leak.get("Tags"))
+    rule = leak.rule[:_MAX_WORD]
     fields: dict[str, Any] = {
         "type": FindingType.SECRET,
-        "title": _without(description[:_MAX_TITLE], secret) or rule[:_MAX_TITLE],
+        "title": _without(leak.description[:_MAX_TITLE], leak.secret) or rule[:_MAX_TITLE],
         "severity": Severity.HIGH,  # gitleaks has none
-        "rule_id": rule[:_MAX_WORD],
-        "location": _location(leak, file, _masked(match, secret, tags)),
+        "rule_id": rule,
+        "location": _location(leak),
         "vulnerability": _ABOUT,
-        "secret": {"secret_type": rule[:_MAX_WORD], "masked_value": MASK},
-        "properties": _properties(commit, date, leak.get("Entropy")),
+        "secret": _secret(rule),
+        "properties": _properties(leak),
     }
-    if tags:
-        fields["tags"] = [_without(tag, secret) for tag in tags]
-    if link and _LINK.fullmatch(link):
-        fields["references"] = [_without(link, secret)[:_MAX_WORD]]
-    if leak.get(BASELINE) is True:
+    if leak.tags:
+        fields["tags"] = [_without(tag, leak.secret) for tag in leak.tags]
+    if leak.link and _LINK.fullmatch(leak.link):
+        fields["references"] = [_without(leak.link, leak.secret)[:_MAX_WORD]]
+    if leak.in_baseline:
         fields["suppression"] = _KNOWN
     try:
-        return Finding.model_validate(fields)
+        return _validated(fields)
     except ValidationError as fault:
         first = fault.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise Unreadable(f"{place}: {first['msg']}"[:_MAX_WORD]) from None
 
 
-def _texts(leak: dict[str, Any]) -> list[str]:
+@lru_cache(64)
+def _secret(rule: str) -> Secret:
+    return Secret(secret_type=rule, masked_value=MASK)
+
+
+def _read(raw: object) -> Leak:
+    """A leak of any shape. Raises `Unreadable`."""
+    if not isinstance(raw, dict):
+        raise Unreadable("it is no object")
+    leak = cast("dict[str, Any]", raw)
+    rule, description, file, match, secret, commit, date, link = _texts(leak)
+    return Leak(
+        rule=rule,
+        description=description,
+        file=file,
+        match=match,
+        secret=secret,
+        commit=commit,
+        date=date,
+        link=link,
+        start_line=_number(leak, "StartLine", "lineNumber"),
+        end_line=_number(leak, "EndLine"),
+        start_column=_number(leak, "StartColumn"),
+        end_column=_number(leak, "EndColumn"),
+        tags=_tags(leak.get("Tags")),
+        entropy=_entropy(leak.get("Entropy")),
+        in_baseline=leak.get(BASELINE) is True,
+    )
+
+
+def _texts(leak: dict[str, Any]) -> Iterator[str]:
     """The texts of `_TEXTS`, "" where one is absent. Raises `Unreadable` for another type."""
-    found: list[Any] = [leak.get(name) for name in _TEXTS]
-    if set(map(type, found)) == _ALL_TEXT:
-        return found
-    for number, (name, of_version_7) in enumerate(_TEXTS.items()):
+    for name, of_version_7 in _TEXTS.items():
         value = leak.get(name)
-        value = leak.get(of_version_7) if value is None else value
+        value = leak.get(of_version_7) if value is None and of_version_7 else value
         if value is not None and not isinstance(value, str):
             raise Unreadable(f"`{name}` is no text")
-        found[number] = value or ""
-    return found
+        yield value or ""
 
 
-def _number(leak: dict[str, Any], name: str, of_version_7: str = "") -> int | None:
-    """A number from 1 on, also in quotes. Raises `Unreadable` for what is none."""
-    value = leak.get(name, leak.get(of_version_7))
+def _number(leak: dict[str, Any], name: str, of_version_7: str = "") -> int:
+    """A number from 1 on, also in quotes; 0 for none. Raises `Unreadable` for anything else."""
+    value = leak.get(name, leak.get(of_version_7) if of_version_7 else None)
     if isinstance(value, str) and value.isdecimal() and len(value) < _DIGITS:
         value = int(value)
     if value is None or (type(value) is int and -1 <= value <= 0):
-        return None
-    if type(value) is not int or not 0 < value <= _MAX_LINE:
+        return 0
+    if type(value) is not int or not 0 < value <= MAX_LINE:
         raise Unreadable(f"`{name}` is no line or column")
     return value
 
 
 def _tags(value: object) -> list[str]:
     values = cast("list[object]", value) if isinstance(value, list) else []
-    return [tag[:_MAX_WORD] for tag in values[:_MAX_TAGS] if isinstance(tag, str) and tag]
+    return [tag[:_MAX_WORD] for tag in values[:MAX_TAGS] if isinstance(tag, str) and tag]
 
 
-def _properties(commit: str, date: str, entropy: object) -> dict[str, Any]:
+def _entropy(value: object) -> float | None:
+    return value if isinstance(value, float | int) else None
+
+
+def _properties(leak: Leak) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    if commit:
-        found = {"commit": commit[:_MAX_WORD], "date": date[:_MAX_WORD]}
-    if isinstance(entropy, float | int) and 0 < entropy <= _MAX_ENTROPY:
-        found["entropy"] = round(entropy, 2)
+    if leak.commit:
+        found = {"commit": leak.commit[:_MAX_WORD], "date": leak.date[:_MAX_WORD]}
+    if leak.entropy and 0 < leak.entropy <= _MAX_ENTROPY:
+        found["entropy"] = round(leak.entropy, 2)
     return found
 
 
-def _location(leak: dict[str, Any], file: str, snippet: str) -> dict[str, Any]:
-    start, end = _number(leak, "StartLine", "lineNumber"), _number(leak, "EndLine")
+def _location(leak: Leak) -> dict[str, Any]:
+    start, end = max(leak.start_line, 0), max(leak.end_line, 0)
     return {
-        "path": below_target(file) or None,
-        "start_line": start,
-        "end_line": end,
-        "start_column": _column(start, _number(leak, "StartColumn")),
-        "end_column": _column(end, _number(leak, "EndColumn"), 1),
-        "snippet": snippet,
+        "path": below_target(leak.file) or None,
+        "start_line": start or None,
+        "end_line": end or None,
+        "start_column": _column(start, leak.start_column),
+        "end_column": _column(end, leak.end_column, 1),
+        "snippet": _masked(leak),
     }
 
 
-def _column(line: int | None, column: int | None, beyond: int = 0) -> int | None:
+def _column(line: int, column: int, beyond: int = 0) -> int | None:
     """gitleaks' columns are right on line 1 and one too large on all others."""
-    if line is None or column is None:
+    if line < 1 or column < 1:
         return None
-    return max(1, column + beyond - (line > 1))
+    return column + beyond - (line > 1) or 1
 
 
-def _masked(match: str, secret: str, tags: list[str]) -> str:
+def _masked(leak: Leak) -> str:
     """The match without the secret; the mark alone where the secret may stand in it otherwise."""
+    match, secret = leak.match, leak.secret
     if match == "REDACTED":
         return MASK
     bare = secret.strip()
     if not bare or bare not in match:
         return MASK
-    if any("decoded:" in tag for tag in tags):  # then the match has it in another form
+    if leak.tags and any("decoded:" in tag for tag in leak.tags):  # the match has it otherwise
         return MASK
-    return mask(match, secret, bare)[:_MAX_SNIPPET]
+    return mask(match, *{secret, bare})[:_MAX_SNIPPET]
 
 
 def _without(text: str, secret: str) -> str:

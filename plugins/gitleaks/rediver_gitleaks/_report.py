@@ -13,6 +13,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from rediver_agent import Completed, Notice, ToolError, items
+from rediver_gitleaks._config import files_of
 from rediver_gitleaks._options import Options
 from rediver_gitleaks._target import LINK
 
@@ -22,6 +23,7 @@ _OURS: Final = re.compile(rf"/\S*/{LINK}/")
 _COMMITS: Final = re.compile(r"\S+ INF (\d+) commits scanned")
 _BYTES: Final = re.compile(r"\S+ INF scanned ~(\d+) bytes")
 _TOO_LARGE: Final = "skipping file: too large"
+_MAX_LOG: Final = 16 << 20  # characters; of a longer log its end is read, too
 _TOLD: Final = 20  # complaints that are told one by one
 _QUOTED: Final = re.compile(r"""\s[\w-]+=(?!\S*$)?.*""")
 
@@ -41,7 +43,8 @@ def require_leaks(report: Path, done: Completed) -> None:
 def rules_hash(options: Options) -> str:
     """Names the rule set: a configuration by its content, gitleaks' own and a repository's not."""
     own = b"the repository's" if options.honour_repository_config else b"gitleaks'"
-    rules = Path(options.config).read_bytes() if options.config else own
+    files = files_of(options.config) if options.config else []
+    rules = b"".join(file.read_bytes() for file in files) or own
     return hashlib.sha256(rules).hexdigest()[:32]
 
 
@@ -77,5 +80,8 @@ def complaints(done: Completed) -> Iterator[Notice]:
 
 
 def _lines(done: Completed) -> list[str]:
-    text = _OURS.sub("", _COLOUR.sub("", done.stderr_tail))
+    with done.stderr.open(encoding="utf-8", errors="replace") as stream:
+        told = stream.read(_MAX_LOG)
+    whole = told if len(told) < _MAX_LOG else told + done.stderr_tail
+    text = _OURS.sub("", _COLOUR.sub("", whole))
     return [line.strip() for line in text.splitlines() if line.strip()]

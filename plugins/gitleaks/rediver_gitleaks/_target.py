@@ -20,7 +20,7 @@ LINK: Final = "rediver-target-[0-9a-f]{32}"
 _CONFIG: Final = ".gitleaks.toml"
 _NAME: Final = "rediver-target-"
 _HERE: Final = Path("/proc/self/cwd")  # where a process runs: for gitleaks, the target
-_OURS: Final = re.compile(rf".*?/{LINK}/")
+_OURS: Final = re.compile(rf"^/.*?/{LINK}/")  # in a history, names are relative
 
 
 @dataclass(frozen=True, slots=True)

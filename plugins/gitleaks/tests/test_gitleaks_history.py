@@ -103,7 +103,13 @@ def a_link_inside(ours: Path, other: Path) -> None:
     (ours / ".git" / "refs" / "heads" / "x").symlink_to(other / ".git" / "refs" / "heads")
 
 
-@pytest.mark.parametrize("lead_to", [a_file, a_link, a_link_inside])
+def a_loan(ours: Path, other: Path) -> None:
+    git(ours, "init", "-q")
+    (ours / ".git" / "objects" / "info" / "alternates").write_text(f"{other}/.git/objects\n")
+    (ours / ".git" / "refs" / "heads" / "x").write_text(git(other, "rev-parse", "HEAD"))
+
+
+@pytest.mark.parametrize("lead_to", [a_file, a_link, a_link_inside, a_loan])
 def test_a_git_directory_does_not_lead_to_the_history_of_another(
     lead_to, scanned, target, tmp_path
 ):
@@ -113,6 +119,25 @@ def test_a_git_directory_does_not_lead_to_the_history_of_another(
 
     with pytest.raises(ToolError, match="lies elsewhere"):
         scanned(ours)
+
+
+def test_a_folder_that_is_called_like_our_own_name_for_the_target_keeps_its_name(scanned, target):
+    name = f"lib/rediver-target-{'a' * 32}/a.env"
+    (target / name).parent.mkdir(parents=True)
+    (target / name).write_text(f"KEY={AWS}\n")
+    git(target, "add", "-A")
+    git(target, *WHO, "commit", "-qm", "three")
+
+    paths = {f.location.path for f in findings(scanned(target)) if f.location}
+
+    assert paths == {"a.env", name}
+
+
+def test_branches_that_are_not_read_are_an_error(scanned, target):
+    (target / ".git" / "reftable").mkdir()
+
+    with pytest.raises(ToolError, match="keeps its branches as a reftable"):
+        scanned(target)
 
 
 def test_a_repository_of_another_owner_and_a_bare_one_are_scanned(scanned, target, tmp_path):

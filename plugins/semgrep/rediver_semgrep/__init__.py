@@ -24,6 +24,8 @@ from rediver_semgrep._parse import SemgrepParser
 from rediver_semgrep._report import completed, failure, require_results
 from rediver_semgrep._rules import of_host, require_registry, rules_hash, source
 
+rediver_api = 1
+
 
 class Semgrep(Scanner[Options]):
     """Runs `semgrep scan`. Its JSON tells what it found, its SARIF what the JSON leaves out."""

@@ -58,8 +58,11 @@ def rules_hash(rules: Iterable[str]) -> str:
             digest.update(rule.encode())
             continue
         for file in sorted(_rule_files(Path(source(rule)))):
-            with file.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            try:
+                with file.open("rb") as stream:
+                    digest.update(hashlib.file_digest(stream, "sha256").digest())
+            except OSError as fault:
+                raise ToolError(f"the rules in {file} cannot be read: {fault.strerror}") from fault
     return digest.hexdigest()[:32]
 
 

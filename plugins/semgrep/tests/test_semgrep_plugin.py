@@ -15,8 +15,8 @@ from rediver_agent.testing import (
     Played,
     check_parser,
     check_scanner,
-    discovered,
     parse,
+    provided,
     scan,
 )
 from rediver_semgrep import Options, Semgrep
@@ -50,10 +50,8 @@ QUOTING = json.dumps(
 
 
 def test_it_is_discovered_by_its_entry_point():
-    scanners, parsers = discovered("semgrep")
-
-    assert [scanner.name for scanner in scanners] == ["semgrep"]
-    assert [parser.format for parser in parsers] == ["semgrep"]
+    assert [scanner.name for scanner in provided("semgrep", "scanner")] == ["semgrep"]
+    assert [parser.format for parser in provided("semgrep", "parser")] == ["semgrep"]
 
 
 def test_it_passes_the_standard_checks(tmp_path):
@@ -330,3 +328,11 @@ def test_registry_rules_fail_fast_where_there_is_no_network(rule):
 
 def test_rules_of_this_host_ask_no_registry():
     anyio.run(require_registry, ["starter", "/rules"], ("192.0.2.1", 1))
+
+
+def test_a_rule_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path):
+    broken = tmp_path / "broken.yml"
+    broken.symlink_to("/proc/self/mem")  # a file whose reading fails, also for root
+
+    with pytest.raises(ToolError, match=r"broken\.yml cannot be read"):
+        rules_hash([str(broken)])

@@ -24,9 +24,12 @@ from rediver_agent import (
 )
 from rediver_trivy._command import command, environment, rules_hash
 from rediver_trivy._database import complaint_of_age, looked_with, ready_database
-from rediver_trivy._log import Log, failure, silenced
+from rediver_trivy._log import Log, failure
 from rediver_trivy._options import Options
 from rediver_trivy._parse import TrivyParser
+from rediver_trivy._unseen import unseen
+
+rediver_api = 1
 
 __all__ = ["Options", "Trivy", "rediver_parsers", "rediver_scanners"]
 
@@ -78,8 +81,7 @@ class Trivy(Scanner[Options]):
         found = ctx.parse(report, "trivy")
         said, tool = await run_sync(self._looked_with, ctx, options, done)
         notices += said
-        if options.looks_for_silencers:
-            notices += await silenced(ctx, options.exclude)
+        notices += await unseen(ctx, options)
         return replace(found.with_tool(tool), notices=(*found.notices, *notices))
 
     def _looked_with(

@@ -1,12 +1,13 @@
 """The command line that trivy is run with, and the environment that keeps it off the network."""
 
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from rediver_agent import ScanContext
+from rediver_agent import ScanContext, ToolError
 from rediver_trivy._database import network
 from rediver_trivy._options import Options
 
@@ -29,6 +30,8 @@ def command(ctx: ScanContext, options: Options, report: Path) -> Iterator[str]:
     yield from (f"--cache-dir={ctx.cache_dir}", "--format=json", f"--output={report}")
     yield from (f"--scanners={','.join(options.scanners)}", "--list-all-pkgs=false")
     yield from ("--no-progress", "--skip-version-check", "--disable-telemetry")
+    # A kept one goes by the digests that an image claims: a false one would hide what is in others.
+    yield "--cache-backend=memory"
     yield f"--timeout={_FOR_EVER}"
     if options.offline:
         yield from ("--offline-scan", "--skip-java-db-update")
@@ -112,5 +115,9 @@ def _namespaces(places: Iterable[str]) -> list[str]:
 
 
 def _files(place: Path) -> list[Path]:
+    """The files there. `ToolError` for one that may not be read: trivy would pass over it."""
     inside = sorted(place.rglob("*")) if place.is_dir() else [place]
-    return [file for file in inside if file.is_file()]
+    files = [file for file in inside if file.is_file()]
+    if locked := [file for file in files if not os.access(file, os.R_OK)]:
+        raise ToolError(f"{locked[0]} cannot be read by the agent's user")
+    return files

@@ -21,14 +21,17 @@ from rediver_trivy._values import (
     required,
     table,
     text,
+    texts,
 )
-from rediver_trivy._vulnerability import vulnerability
+from rediver_trivy._vulnerability import Advisory, advisory, vulnerability
 
 _MAX_TITLE: Final = 500
 _MAX_SNIPPET: Final = 2000
 _SHOWS_SECRETS: Final = re.compile(r"(AVD-)?DS-?0*31")  # "Secrets passed via build-args or envs"
 _NO_PROBLEM: Final = {"PASS", "EXCEPTION"}  # any other word may be of a check that failed
 _PERCENT: Final = 100
+
+_validated: Final = Finding.__pydantic_validator__.validate_python  # without a frame for each
 
 Fields = dict[str, Any]
 """A finding before it is checked: pydantic builds it and all in it in one step."""
@@ -60,7 +63,7 @@ def _misconfiguration(entry: Object, place: Place) -> Fields | None:
             "resource_name": text(cause.get("Resource")) or None,
         },
         "remediation": {"recommendation": advice} if advice else None,
-        "references": references(text(entry.get("PrimaryURL")), entry.get("References")),
+        "references": references(text(entry.get("PrimaryURL")), texts(entry.get("References"))),
         "tags": [avd] if (avd := text(entry.get("AVDID"))) and avd != rule else [],
         "properties": {
             "check_type": kind,
@@ -151,8 +154,12 @@ def _lines(said: Object) -> Fields:
 _Read = Callable[[Object, Place], Fields | None]
 
 
+def _vulnerability(entry: Object, place: Place) -> Fields:
+    return vulnerability(advisory(entry), place)
+
+
 _KINDS: Final[Mapping[str, _Read]] = {
-    "Vulnerabilities": vulnerability,
+    "Vulnerabilities": _vulnerability,
     "Misconfigurations": _misconfiguration,
     "Secrets": _secret,
     "Licenses": _license,
@@ -171,7 +178,9 @@ def finding(kind: str, raw: object, place: Place) -> Finding | None:
 
     Raises `Unreadable`, or pydantic's `ValidationError`.
     """
-    return _built(_KINDS[kind], _entry(raw), place)
+    if isinstance(raw, Advisory):
+        return _built(vulnerability(raw, place), raw.severity, place)
+    return _of_entry(kind, _entry(raw), place)
 
 
 def suppressed(raw: object, place: Place) -> Finding | None:
@@ -186,7 +195,7 @@ def suppressed(raw: object, place: Place) -> Finding | None:
     source = f"{text(modified.get('Status'))} by {text(modified.get('Source'))}"
     why = text(modified.get("Statement"), MAX_TEXT) or source
     accepted = {"kind": "external", "justification": why}
-    return _built(_KINDS[_MODIFIED[kind]], entry, place, accepted)
+    return _of_entry(_MODIFIED[kind], entry, place, accepted)
 
 
 def _entry(raw: object) -> Object:
@@ -195,20 +204,24 @@ def _entry(raw: object) -> Object:
     return table(raw)  # pyright: ignore[reportUnknownArgumentType] - whatever is in it
 
 
-def _built(
-    read: _Read, entry: Object, place: Place, accepted: Mapping[str, str] | None = None
+def _of_entry(
+    kind: str, entry: Object, place: Place, accepted: Mapping[str, str] | None = None
 ) -> Finding | None:
-    fields = read(entry, place)
+    fields = _KINDS[kind](entry, place)
     if fields is None:
         return None
-    word = text(entry.get("Severity"))
+    if accepted:
+        fields["suppression"] = accepted
+    if "Layer" in entry:
+        fields.setdefault("properties", {})["layer"] = text(table(entry["Layer"]).get("DiffID"))
+    return _built(fields, text(entry.get("Severity")), place)
+
+
+def _built(fields: Fields, word: str, place: Place) -> Finding:
     fields["severity"] = severity_from_word(word) or Severity.INFO
-    fields["suppression"] = accepted or fields.get("suppression")
     known: dict[str, Any] = {"target": place.target, "class": place.kind}
     known |= fields.get("properties", {})
-    if "Layer" in entry:
-        known["layer"] = text(table(entry["Layer"]).get("DiffID"))
     if word.upper() in ("", "UNKNOWN"):
         known["severity_source"] = "unknown"
     fields["properties"] = {name: value for name, value in known.items() if value}
-    return Finding.model_validate(fields)
+    return _validated(fields)

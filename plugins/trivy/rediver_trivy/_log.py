@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pydantic import JsonValue
 
-from rediver_agent import Notice, ScanContext, ToolError
+from rediver_agent import Notice, ToolError
 from rediver_trivy._options import Options
 
 _LINE: Final = re.compile(r"^\S+\s+(ERROR|WARN)\s+(.+)$", re.MULTILINE)
@@ -24,10 +24,8 @@ _SYSTEM: Final = re.compile(r'INFO\s+Detected OS\s+family="([^"]+)" version="([^
 _FIRST_WORDS: Final = ("canning is enabled",)
 _BUILT_IN: Final = "Falling back to embedded checks"  # as --skip-check-update asks
 _MODULE: Final = "Failed to load module"
-_SILENCERS: Final = "(trivy|tfsec):ignore:"
 _MAX_LOG: Final = 16 << 20  # characters; a log beyond that is not read to its end
 _MAX_MESSAGE: Final = 500
-_NAMED: Final = 5  # files that a notice names; it counts the others
 _TOLD: Final = 20  # complaints of each level that are told in full
 
 # What trivy's last words mean, and what helps.
@@ -111,24 +109,6 @@ def last_words(fault: ToolError) -> str:
     fatal = _FATAL.search(fault.stderr_tail)
     said = _OF_A_FILE.sub("…", " ".join(fatal[1].split())) if fatal else str(fault)
     return said[:_MAX_MESSAGE]
-
-
-async def silenced(ctx: ScanContext, exclude: Sequence[str]) -> tuple[Notice, ...]:
-    """Comments that silence misconfigurations: trivy leaves those out, and no flag prevents it."""
-    names = [glob for glob in exclude if "/" not in glob]
-    done = await ctx.run(
-        *("grep", "-rIlE", "--exclude-dir=.git", "--exclude=*.md"),
-        *(f"--exclude{kind}={name}" for name in names for kind in ("", "-dir")),
-        *("--", _SILENCERS, "."),
-        ok={0, 1, 2},  # 1: in no file; 2: some file could not be read
-    )
-    files = done.stdout.read_text(errors="replace").splitlines()
-    if not files:
-        return ()
-    named = [file.removeprefix("./") for file in sorted(files)[:_NAMED]]
-    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    said = f"comments with trivy:ignore may silence misconfigurations in {', '.join(named)}{more}"
-    return (Notice("warning", said, path=named[0]),)
 
 
 def _complaint(level: str, text: str, options: Options) -> Notice:

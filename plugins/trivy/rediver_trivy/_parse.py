@@ -14,6 +14,7 @@ from rediver_agent.contract import Finding
 from rediver_trivy._findings import KINDS, finding, suppressed
 from rediver_trivy._place import Place
 from rediver_trivy._values import Unreadable, text
+from rediver_trivy._vulnerability import Advisory
 
 _SCHEMA: Final = 2
 _RESULTS: Final = ("Results.item", "Resources.item.Results.item")
@@ -28,6 +29,7 @@ _NAMES: Final = {f"{result}.{name}" for result in _RESULTS for name in _PLACE}
 _ENTRIES: Final = {
     f"{result}.{kind}.item": kind for result in _RESULTS for kind in (_SUPPRESSED, *KINDS)
 }
+_SHAPES: Final = {f"{result}.Vulnerabilities.item": Advisory for result in _RESULTS}
 _ERROR: Final = "Resources.item.Error"  # of a part of a cluster that was not scanned
 _OBJECTS: Final = {"Resources.item", *_RESULTS}
 _LISTS: Final = {
@@ -77,7 +79,7 @@ class _Reading:
 
     def events(self, stream: BinaryIO) -> Iterator[ParseEvent]:
         """Everything in the report, to its end. Raises `_NamedLater` if its order is another."""
-        for path, value in outline(stream, _BUILT, _SEEN):
+        for path, value in outline(stream, _BUILT, _SEEN, into=_SHAPES):
             if kind := _ENTRIES.get(path):
                 if (found := self._read(kind, value)) is not None:
                     yield found

@@ -1,6 +1,6 @@
 """Where an entry of a report stands: in a file, in an image, or in a whole system."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 # What trivy calls packages that it found by their own files, wherever those lie.
@@ -18,10 +18,13 @@ class Place:
     kind: str = ""  # os-pkgs, lang-pkgs, config, secret, license
     type: str = ""  # npm, dockerfile, …
     archive: str = ""
+    path: str | None = field(init=False)
+    """The file; None where the target is a whole system, not a file."""
 
-    @property
-    def path(self) -> str | None:
-        """The file; None where the target is a whole system, not a file."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", self._path())
+
+    def _path(self) -> str | None:
         whole = self.kind == "os-pkgs" or self.target in _NO_FILES or self.target == _NO_FILE
         if whole or self._is_archive:
             return self.archive or None

@@ -52,9 +52,8 @@ def texts(value: object) -> list[str]:
     return found
 
 
-def references(first: str, others: object) -> list[str]:
+def references(first: str, known: list[str]) -> list[str]:
     """Addresses, the first one once."""
-    known = texts(others)
     return [first, *known] if first and first not in known else known
 
 

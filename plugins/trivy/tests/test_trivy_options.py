@@ -10,7 +10,8 @@ from rediver_agent.testing import FakeScanContext, Played, scan
 from rediver_trivy import Options, Trivy
 
 APP = (Path(__file__).parent / "data" / "app.json").read_bytes()
-RUN = {"trivy": Played(files={"report.json": APP}), "grep": Played(1)}
+LOOKED = {"ls": Played(stdout="Dockerfile\n"), "find": Played(1)}
+RUN = {"trivy": Played(files={"report.json": APP}), **LOOKED}
 
 
 def with_database(directory: Path) -> FakeScanContext:

@@ -11,7 +11,7 @@ from rediver_agent.testing import (
     Played,
     check_parser,
     check_scanner,
-    discovered,
+    provided,
     scan,
 )
 from rediver_trivy import Trivy
@@ -24,7 +24,8 @@ COUNTED = """\
 2026-01-01T00:00:00Z\tINFO\tNumber of language-specific files\tnum=2
 2026-01-01T00:00:00Z\tINFO\tDetected config files\tnum=3
 """
-RUN = {"trivy": Played(stderr=LOG + COUNTED, files={"report.json": APP}), "grep": Played(1)}
+LOOKED = {"ls": Played(stdout=".git/\nDockerfile\n"), "find": Played(1)}
+RUN = {"trivy": Played(stderr=LOG + COUNTED, files={"report.json": APP}), **LOOKED}
 UPDATED = "2026-01-02T03:04:05.123456789Z"
 REFUSED = "run error: init error: failed to download: lookup mirror.gcr.io: no such host"
 
@@ -54,10 +55,8 @@ def logged(*lines: str) -> dict[str, Played]:
 
 
 def test_it_is_discovered_by_its_entry_point():
-    scanners, parsers = discovered("trivy")
-
-    assert [scanner.name for scanner in scanners] == ["trivy"]
-    assert [parser.format for parser in parsers] == ["trivy"]
+    assert [scanner.name for scanner in provided("trivy", "scanner")] == ["trivy"]
+    assert [parser.format for parser in provided("trivy", "parser")] == ["trivy"]
 
 
 def test_it_passes_the_standard_checks(tmp_path):
@@ -75,17 +74,20 @@ def test_it_runs_this_command_line_without_a_network(tmp_path):
             *("trivy", "fs", f"--cache-dir={ctx.cache_dir}", "--format=json"),
             *(f"--output={ctx.work_dir}/report.json", "--scanners=secret,misconfig"),
             *("--list-all-pkgs=false", "--no-progress", "--skip-version-check"),
-            *("--disable-telemetry", "--timeout=8760h", "--offline-scan"),
+            *("--disable-telemetry", "--cache-backend=memory", "--timeout=8760h"),
+            "--offline-scan",
             *("--skip-java-db-update", "--skip-check-update", "--skip-db-update"),
             *("--config=", "--ignorefile=", "--secret-config="),
             *("--skip-dirs=**/vendor", "--skip-files=**/vendor"),
             *("--skip-dirs=**/lib/*.tf", "--skip-files=**/lib/*.tf"),
             ".",
         ],
+        ["ls", "-Ap"],
         [
-            *("grep", "-rIlE", "--exclude-dir=.git", "--exclude=*.md"),
-            *("--exclude=vendor", "--exclude-dir=vendor"),
-            *("--", "(trivy|tfsec):ignore:", "."),
+            *("find", ".", "(", "-name", ".git", "-o", "-name", "vendor", ")", "-prune"),
+            *("-o", "-type", "f", "!", "-name", "*.md", "(", "-size", "-33554432c"),
+            *("-exec", "grep", "-laE", "--", "(trivy|tfsec):(.*:)?ignore:", "{}", "+", "-o"),
+            *("-exec", "grep", "-lIE", "--", "(trivy|tfsec):(.*:)?ignore:", "{}", "+", ")"),
         ],
     ]
     assert ctx.environments[0] == {
@@ -109,12 +111,12 @@ def test_with_a_network_it_fetches_its_database_first(tmp_path, monkeypatch):
         db_repository=["mirror.example/db:2"],
     )
 
-    fetched, scanned = ctx.ran
+    fetched, scanned, *_ = ctx.ran
     assert "--download-db-only" in fetched
     assert "--db-repository=mirror.example/db:2" in fetched
     assert "--skip-db-update" in scanned
     assert not {"--offline-scan", "--skip-check-update", "--skip-java-db-update"} & {*scanned}
-    for environment in ctx.environments:
+    for environment in ctx.environments[:2]:
         assert environment["HTTPS_PROXY"] == "http://proxy.example:3128"
         assert "AWS_SECRET_ACCESS_KEY" not in environment
 
@@ -124,7 +126,7 @@ def test_a_repositorys_configuration_counts_when_the_options_say_so(tmp_path):
 
     scan(Trivy(), ctx, honour_repository_config=True)
 
-    assert len(ctx.ran) == 1
+    assert not any("grep" in argv for argv in ctx.ran)
     assert "--show-suppressed" in ctx.ran[0]
     assert "--ignorefile=" not in ctx.ran[0]
 
@@ -233,7 +235,8 @@ def test_trivys_last_words_are_the_error_with_what_helps(said, sentence, tmp_pat
 )
 def test_a_clean_without_a_package_says_that_there_was_none(options, level, tmp_path):
     log = LOG + "2026-01-01T00:00:00Z\tINFO\tNumber of language-specific files\tnum=0\n"
-    ctx = with_database(tmp_path, run={"trivy": Played(stderr=log, files={"report.json": APP})})
+    run = {**RUN, "trivy": Played(stderr=log, files={"report.json": APP})}
+    ctx = with_database(tmp_path, run=run)
 
     report = scan(Trivy(soon_after), ctx, **options)
 
@@ -309,7 +312,26 @@ def test_a_log_that_is_not_whole_proves_nothing(tmp_path):
 def test_comments_that_silence_misconfigurations_are_told(tmp_path):
     found = "".join(f"./{name}.tf\n" for name in "gfedcba")
 
-    report = scan(Trivy(), FakeScanContext(tmp_path, {**RUN, "grep": Played(stdout=found)}))
+    report = scan(Trivy(), FakeScanContext(tmp_path, {**RUN, "find": Played(stdout=found)}))
 
     assert [(notice.level, notice.path) for notice in report.notices] == [("warning", "a.tf")]
     assert "a.tf, b.tf, c.tf, d.tf, e.tf and 2 more" in report.notices[0].message
+
+
+@pytest.mark.parametrize(
+    ("looked", "words"),
+    [
+        ({"ls": Played(stdout="")}, "looked at nothing"),
+        ({"ls": Played(stdout=".git/\n")}, "looked at nothing"),
+        ({"ls": Played(stdout="a.tf\ndev/\n")}, "never looks into dev"),
+        (
+            {"find": Played(1, stderr="/bin/find: './locked': Permission denied\n")},
+            "could not look into",
+        ),
+    ],
+)
+def test_what_trivy_passes_over_without_a_word_is_told(looked, words, tmp_path):
+    report = scan(Trivy(), FakeScanContext(tmp_path, {**RUN, **looked}))
+
+    assert [notice.level for notice in report.notices] == ["warning"]
+    assert words in report.notices[0].message

@@ -1,8 +1,10 @@
 """The real trivy, through the scanner: what it finds, and what a repository cannot hide."""
 
+import io
 import json
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import anyio
@@ -39,6 +41,26 @@ def run(tmp_path, target):
 def write(file: Path, text: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(text)
+
+
+def tar(files: dict[str, bytes]) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return written.getvalue()
+
+
+def image(file: Path, files: dict[str, str], claimed: str) -> None:
+    """An image of one layer, which says that it is the layer `claimed`."""
+    system = {"type": "layers", "diff_ids": [claimed]}
+    config = {"architecture": "amd64", "os": "linux", "rootfs": system}
+    manifest = [{"Config": "config.json", "RepoTags": ["x:1"], "Layers": ["layer.tar"]}]
+    layer = tar({name: text.encode() for name, text in files.items()})
+    written = {"config.json": json.dumps(config), "manifest.json": json.dumps(manifest)}
+    file.write_bytes(tar({n: t.encode() for n, t in written.items()} | {"layer.tar": layer}))
 
 
 def findings(report: ScanReport) -> list[Finding]:
@@ -124,13 +146,50 @@ def test_what_an_ignore_file_hides_is_kept_as_suppressed_when_the_options_obey_i
     assert {f.rule_id for f in findings(report) if f.suppression} == {"github-pat", "AWS-0086"}
 
 
-def test_an_empty_target_is_clean(run, target):
+def test_an_empty_target_is_no_clean_scan(run, target):
     shutil.rmtree(target)
     target.mkdir()
 
     report = run()
 
-    assert (findings(report), report.notices) == ([], ())
+    assert findings(report) == []
+    assert [notice.level for notice in report.notices] == ["warning"]
+
+
+def test_a_comment_that_silences_is_told_however_it_is_written(run, target):
+    late, binary = "#trivy:exp:2099-01-01:ignore:AWS-0086\n", "# \0\n#trivy:ignore:AWS-0086\n"
+    write(target / "late.tf", late + BUCKET.format("two"))
+    write(target / "binary.tf", binary + BUCKET.format("three"))
+
+    report = run()
+
+    assert {("late.tf", "AWS-0086"), ("binary.tf", "AWS-0086")}.isdisjoint(rules(report))
+    (told,) = report.notices
+    assert "in binary.tf, late.tf" in told.message
+
+
+def test_a_folder_that_trivy_never_looks_into_is_told(run, target):
+    write(target / "dev" / "main.tf", BUCKET.format("two"))
+    write(target / "lib" / "dev" / "main.tf", BUCKET.format("three"))
+
+    report = run()
+
+    assert "dev/main.tf" not in paths(report)
+    assert "lib/dev/main.tf" in paths(report)
+    assert [(notice.level, notice.path) for notice in report.notices] == [("warning", "dev")]
+    assert run(exclude=["dev"]).notices == ()
+
+
+def test_an_image_hides_nothing_by_the_name_of_another_images_layer(run, target):
+    """Whoever builds an image writes the digests into it that trivy would know it by."""
+    claimed = f"sha256:{'7' * 64}"
+    image(target / "empty.tar", {"app/a.txt": "nothing\n"}, claimed)
+    image(target / "shop.tar", {"app/a.env": f"TOKEN={GITHUB}\n"}, claimed)
+
+    run(kind="image", input="empty.tar", scanners="secret")
+    report = run(kind="image", input="shop.tar", scanners="secret")
+
+    assert rules(report) == {("shop.tar!/app/a.env", "github-pat")}
 
 
 def test_the_version_is_known(tmp_path, target):
