@@ -9,10 +9,10 @@ import os
 import shutil
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -24,30 +24,30 @@ import anyio.to_thread
 from anyio.abc import TaskGroup
 
 from rediver_agent import process
+from rediver_agent.assembly import build_executor, utc_now
 from rediver_agent.client import Client
 from rediver_agent.configuration import Configuration
 from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.credentials import Secrets
+from rediver_agent.enrichment import Enrichment, enrichment_of
 from rediver_agent.errors import ConfigurationError, DiskFull, SpoolError
-from rediver_agent.executor import Cause, Executor, Handler
-from rediver_agent.handlers.cancel import CancelHandler
-from rediver_agent.handlers.collect import CollectHandler
+from rediver_agent.executor import Cause
 from rediver_agent.handlers.config_update import ConfigUpdateHandler
 from rediver_agent.handlers.health_check import HealthCheckHandler
 from rediver_agent.handlers.listen_context import Keeper
+from rediver_agent.handlers.plugin_options import handler_problems
 from rediver_agent.handlers.restart import RestartHandler, give_up_restarts
-from rediver_agent.handlers.scan import ScanHandler
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.heartbeat import HeartbeatLoop
 from rediver_agent.loops.listen import ListenLoop
 from rediver_agent.loops.local_schedule import LocalSchedule
+from rediver_agent.loops.observe import Observers, observers_of
 from rediver_agent.loops.poll import PollLoop
 from rediver_agent.loops.snapshot import Snapshot
 from rediver_agent.loops.view import keep_in_view, metrics_of
 from rediver_agent.masking import mask
 from rediver_agent.overlay import Overlay
-from rediver_agent.policy import Policy
 from rediver_agent.recovery import recover
 from rediver_agent.registry import Registry
 from rediver_agent.service import Service
@@ -64,11 +64,6 @@ GREET_SECONDS: Final = 60.0  # a server that only trickles keeps no agent from i
 STOP_SECONDS: Final = 30.0  # for ending every tool, and for the last word to the server
 
 
-def utc_now() -> datetime:
-    """The clock that is handed to everything that needs one."""
-    return datetime.now(UTC)
-
-
 def open_spool(
     settings: Settings, now: Callable[[], datetime] = utc_now, secrets: Secrets | None = None
 ) -> Spool:
@@ -81,37 +76,6 @@ def open_spool(
         max_bytes=settings.retry_queue.max_bytes,
         for_server=bool(settings.server.base_url and settings.server.api_key),
     )
-
-
-def build_executor(
-    configuration: Configuration,
-    registry: Registry,
-    spool: Spool,
-    *,
-    now: Callable[[], datetime] = utc_now,
-    clock_skew: Callable[[], timedelta] = timedelta,
-    ci_environment: Mapping[str, str] | None = None,
-) -> Executor:
-    """The one consumer, with a handler for everything that needs no running agent."""
-    settings = configuration.settings
-    policy = Policy(settings.security.allowed_command_types, settings.allowed_roots())
-    handlers: dict[str, Handler] = {
-        "scan": ScanHandler(
-            registry, configuration, policy, spool, now, ci_environment=ci_environment or {}
-        ),
-        "collect": CollectHandler(registry, configuration, spool, now),
-    }
-    executor = Executor(
-        handlers,
-        policy=policy,
-        spool=spool,
-        max_concurrent=settings.agent.max_concurrent,
-        now=now,
-        clock_skew=clock_skew,
-    )
-    executor.kept_for_server = int(settings.agent.enable_command_polling)
-    executor.add_handler("cancel", CancelHandler(executor.cancel))
-    return executor
 
 
 def usable_scanners(settings: Settings, registry: Registry) -> list[str]:
@@ -156,6 +120,9 @@ class Agent:
     async def run(self) -> Ending:
         """Run until a signal or a restart ends it. `ConfigurationError`, `SpoolError` at start."""
         settings = self.configuration.settings
+        enrichment = enrichment_of(settings, self.registry)
+        for problem in handler_problems(settings, self.registry):
+            log.error("%s", problem)
         status = Status(self.now(), mode_of(settings), overlay_version=self.overlay.version)
         process.become_subreaper()
         async with AsyncExitStack() as stack:
@@ -169,7 +136,7 @@ class Agent:
             if settings.server.base_url and settings.server.api_key:
                 client = Client(settings.server, now=self.now, secrets=self.secrets)
                 await stack.enter_async_context(client)
-            running = _Running(self, status, spool, client)
+            running = _Running(self, status, spool, client, enrichment)
             stack.enter_context(metrics_of(running.snapshot))
             return await running.run()
 
@@ -177,7 +144,14 @@ class Agent:
 class _Running:
     """What an agent consists of while it runs."""
 
-    def __init__(self, agent: Agent, status: Status, spool: Spool, client: Client | None) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        status: Status,
+        spool: Spool,
+        client: Client | None,
+        enrichment: Enrichment,
+    ) -> None:
         self._agent = agent
         self._configuration, self._registry = agent.configuration, agent.registry
         self._now = agent.now
@@ -193,10 +167,14 @@ class _Running:
             now=self._now,
             clock_skew=self._clock_skew,
         )
+        listed = observers_of(self._configuration.settings, self._registry)
+        self._observers = Observers(listed, agent.secrets)
+        self._executor.on_begin = self._observers.started
+        self._executor.on_result = self._observers.finished
         self._executor.on_end = self._slot_is_free
         self._configuration.on_change(self._changed)
         ring, damaged = self._outbox_bell.ring, self._start_anew
-        keeper = Keeper(self._configuration, spool, self._now, ring, damaged)
+        keeper = Keeper(self._configuration, spool, self._now, ring, damaged, enrichment)
         self._listeners = ListenLoop(
             self._configuration, self._registry, keeper, status, agent.secrets
         )
@@ -217,6 +195,7 @@ class _Running:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(listen_for_signals, self._stop, self._executor)
             tasks.start_soon(keep_in_view, self.snapshot, self._spool, self._service)
+            tasks.start_soon(self._observers.run)
             with self._stop.working:
                 if deliver and heartbeat:
                     # Before the first poll: the server routes by what it says.
@@ -234,6 +213,7 @@ class _Running:
             await self._drain()
             if deliver and heartbeat:
                 await self._last_words(deliver, heartbeat)
+            await self._observers.stop()
             tasks.cancel_scope.cancel()
         return self._stop.ending
 
@@ -270,10 +250,16 @@ class _Running:
             self._executor.add_handler("config_update", update)
             restart = RestartHandler(
                 self._spool,
-                lambda: with_parsers(self._registry, self._agent.overlay.check().parsers),
+                self._check_next_start,
                 partial(self._stop.request, Ending.RESTART),
             )
             self._executor.add_handler("restart", restart)
+
+    def _check_next_start(self) -> None:
+        """Raise `ConfigurationError` where the next start would, by the plugins of this one."""
+        settings = self._agent.overlay.check()
+        with_parsers(self._registry, settings.parsers)
+        enrichment_of(settings, self._registry)
 
     def _be_woken(self, client: Client, tasks: TaskGroup) -> None:
         """While it drains too: what runs may be cancelled then."""

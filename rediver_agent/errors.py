@@ -71,7 +71,7 @@ class CommandError(RediverError):
     `retryable` is whether another attempt, perhaps elsewhere, may fare better.
     """
 
-    reason: ClassVar[Reason]
+    reason: ClassVar[Reason] = Reason.PLUGIN_ERROR
     retryable: ClassVar[bool] = False
 
 

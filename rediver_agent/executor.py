@@ -10,7 +10,7 @@ import logging
 import math
 import traceback
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -134,13 +134,17 @@ class Executor:
         self.kept_for_server = 0
         """Slots that local work leaves free, where there are several."""
         self._jobs: dict[str, Job] = {}
-        self._unwritten: dict[str, Callable[[], None]] = {}
+        self._unwritten: dict[str, Callable[[], Awaitable[None]]] = {}
         self._writing_late = anyio.Lock()
         self._idle = anyio.Event()
         self.finished = 0
         self.failed = 0
         self.outcomes: Counter[tuple[str, str]] = Counter()
         """How many of each type ended how."""
+        self.on_begin: Callable[[Job], None] = lambda _job: None
+        """Called when a job has begun."""
+        self.on_result: Callable[[Job, CommandResult], None] = lambda _job, _result: None
+        """Called when a job's result is on disk."""
         self.on_end: Callable[[], None] = lambda: None
         """Called when a job is over and its slot is free."""
 
@@ -208,6 +212,7 @@ class Executor:
         job.scope = anyio.CancelScope()
         job.started_at = started = self._now()
         named = current_command.set(job.id)
+        self.on_begin(job)
         outcome = _never_ran()
         try:
             with job.scope:
@@ -245,7 +250,7 @@ class Executor:
             async with self._slots:
                 return await handler.handle(job)
         except CommandError as fault:
-            return failure(fault.reason, str(fault), retryable=fault.retryable)
+            return _refused(fault)
         except RediverError as fault:
             return failure(Reason.AGENT_ERROR, str(fault), retryable=True)
         except BaseException as fault:  # a plugin's own fault ends its command only: sys.exit() too
@@ -260,7 +265,7 @@ class Executor:
             self._policy.check_age(job.command, self._now() + self._clock_skew())
         handler = self._handlers.get(job.command.type)
         if handler is None:
-            raise TypeNotAllowed(f"this agent has no handler for {job.command.type!r} commands")
+            raise TypeNotAllowed(_no_handler(job.command.type))
         return handler
 
     async def _write(self, job: Job, outcome: Outcome, started: datetime) -> Outcome:
@@ -269,7 +274,7 @@ class Executor:
             if job.cause is Cause.LEASE_LOST:
                 await anyio.to_thread.run_sync(self._spool.forget, job.id)
             elif not outcome.deferred:
-                await self._finish(job, outcome, started)
+                await self._finish(job, self._result(job, outcome, started), outcome.reports)
         except DiskFull:
             # The findings do not fit; the bare outcome may.
             bare = failure(Reason.DISK_FULL, "the agent's disk is full; free space", retryable=True)
@@ -281,11 +286,12 @@ class Executor:
             bare = failure(Reason.PLUGIN_ERROR, described(fault))
         else:
             return outcome
+        late = partial(self._finish, job, self._result(job, bare, started), ())
         try:
-            await self._finish(job, bare, started)
+            await late()
         except (DiskFull, SpoolError) as fault:
             log.error("%s: the outcome cannot be written yet: %s", job.id, fault)
-            self._unwritten[job.id] = self._writing(job, bare, started)
+            self._unwritten[job.id] = late
         return bare
 
     async def write_late(self) -> int:
@@ -296,17 +302,15 @@ class Executor:
         async with self._writing_late:  # whoever asks meanwhile must not write it twice
             late = list(self._unwritten.items())
             for command_id, write in late:
-                await anyio.to_thread.run_sync(write)
+                await write()
                 del self._unwritten[command_id]
                 log.info("%s: the outcome is written now", command_id)
             return len(late)
 
-    async def _finish(self, job: Job, outcome: Outcome, started: datetime) -> None:
-        await anyio.to_thread.run_sync(self._writing(job, outcome, started))
-
-    def _writing(self, job: Job, outcome: Outcome, started: datetime) -> Callable[[], None]:
+    async def _finish(self, job: Job, result: CommandResult, reports: Sequence[Report]) -> None:
         write = self._spool.finish if job.commanded else self._spool.finish_local
-        return partial(write, job.id, self._result(job, outcome, started), outcome.reports)
+        await anyio.to_thread.run_sync(write, job.id, result, reports)
+        self.on_result(job, result)
 
     def _result(self, job: Job, outcome: Outcome, started: datetime) -> CommandResult:
         now = self._now()
@@ -330,6 +334,24 @@ def failure(reason: Reason, error: str, *, retryable: bool = False) -> Outcome:
         error=error,
         retryable=retryable,
         metadata={"reason": reason.value},
+    )
+
+
+def _refused(fault: CommandError) -> Outcome:
+    """A plugin may have made an error of its own, whose reason is none, or that has no words."""
+    try:
+        return failure(Reason(fault.reason), str(fault), retryable=fault.retryable)
+    except Exception:
+        log.exception("the plugin's error is none that a result can carry")
+        return failure(Reason.PLUGIN_ERROR, described(fault))
+
+
+def _no_handler(command_type: str) -> str:
+    if command_type in set(CommandType):
+        return f"this agent has no handler for {command_type!r} commands"
+    return (
+        f"no plugin of this agent handles {command_type!r} commands; install the one that does, "
+        f"such as rediver-{command_type.replace('_', '-')}, and see `rediver-agent plugins`"
     )
 
 

@@ -1,6 +1,6 @@
 """The tree of the paths that are wanted, and the walk of a window along it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -42,13 +42,13 @@ class Place:
         return place
 
 
-def walk(window: Window, place: Place, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    """The outline of the value at hand. On to the token after it."""
+def walk(window: Window, place: Place, depth: int = 0) -> Iterator[tuple[str, Iterable[Any]]]:
+    """The outline of the value at hand, a path with several of its values. On to the token after."""
     if place.built:
-        yield place.path, window.value(depth)
+        yield place.path, (window.value(depth),)
         return
     if place.seen:
-        yield place.path, window.kind()
+        yield place.path, (window.kind(),)
     if window.byte == OBJECT and (place.keys or place.element):
         yield from _members(window, place, depth + 1)
     elif window.byte == ARRAY and place.element:
@@ -59,7 +59,7 @@ def walk(window: Window, place: Place, depth: int = 0) -> Iterator[tuple[str, An
         window.pass_over(depth)
 
 
-def _members(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
+def _members(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Iterable[Any]]]:
     for key in window.members():
         if below := place.keys.get(key):
             yield from walk(window, below, depth)
@@ -67,7 +67,7 @@ def _members(window: Window, place: Place, depth: int) -> Iterator[tuple[str, An
             window.pass_over(depth)
 
 
-def _elements(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
+def _elements(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Iterable[Any]]]:
     if place.built:
         yield from _built(window, place, depth)
     elif place.keys or place.element:
@@ -77,31 +77,33 @@ def _elements(window: Window, place: Place, depth: int) -> Iterator[tuple[str, A
         yield from _seen(window, place)
 
 
-def _built(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Any]]:
-    path, shape = place.path, place.shape
+def _built(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Iterable[Any]]]:
     for elements in window.elements():
         if elements is None:
-            yield path, window.value(depth)
-        elif shape and (many := shape.all_of(elements)) is not None:
-            yield from ((path, value) for value in many)
-        elif shape:
-            for raw in split(elements):
-                yield path, shape.of(raw) or value_of(bytes(raw), depth)
+            yield place.path, (window.value(depth),)
         else:
-            for raw in split(elements):
-                yield path, value_of(bytes(raw), depth)
+            yield place.path, _values(elements, place.shape, depth)
 
 
-def _seen(window: Window, place: Place) -> Iterator[tuple[str, Any]]:
-    path = place.path
+def _values(elements: bytes, shape: Shape | None, depth: int) -> Iterable[Any]:
+    """One at a time, unless they are of the shape: so they are cheaper than the text they are of."""
+    if shape is None:
+        return (value_of(bytes(raw), depth) for raw in split(elements))
+    many = shape.all_of(elements)
+    if many is not None:
+        return many
+    return (shape.of(raw) or value_of(bytes(raw), depth) for raw in split(elements))
+
+
+def _seen(window: Window, place: Place) -> Iterator[tuple[str, Iterable[Any]]]:
     for elements in window.elements():
         if elements is None:
-            yield path, window.kind()
+            yield place.path, (window.kind(),)
             window.pass_over_counted()
             continue
         if len(elements) > MAX_PARTS:  # one that is long, or it would have been cut
             refuse_many_parts(elements)
         if (count := count_objects(elements)) is not None:
-            yield from repeat((path, dict), count)
+            yield place.path, repeat(dict, count)
         else:
-            yield from ((path, kind_of(bytes(raw))) for raw in split(elements))
+            yield place.path, (kind_of(bytes(raw)) for raw in split(elements))

@@ -24,9 +24,10 @@ from rediver_agent.json_values import (
     value_of,
 )
 
-WINDOW: Final = 256 * 1024
+WINDOW: Final = 128 * 1024
 MAX_VALUE: Final = 2 << 20  # bytes of one value that is wanted: buffers and value take six times it
 
+_CHECKED: Final = 32 * 1024  # bytes at once: the text stays in the processor's cache
 _TRIES: Final = 8  # guesses of a cut in one window, before it is read element by element
 _SPACE: Final = re.compile(rb"[ \t\r\n]*")
 _KEY: Final = re.compile(
@@ -227,12 +228,19 @@ class Window:
             raw = self._source.read(wanted)
             self._ended = not raw
             if not raw.isascii() or self._ended or self._utf8.getstate()[0]:
-                self._utf8.decode(raw, final=self._ended)
+                self._check(raw)
             parts.append(raw)
             wanted -= len(raw)
         self._data = b"".join(parts)
         self._at = 0
         self._guessing = True
+
+    def _check(self, raw: bytes) -> None:
+        """That it goes on as UTF-8."""
+        for start in range(0, len(raw), _CHECKED):
+            self._utf8.decode(raw[start : start + _CHECKED])
+        if self._ended:
+            self._utf8.decode(b"", final=True)
 
 
 def _space_after(data: bytes, where: int) -> int:

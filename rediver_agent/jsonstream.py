@@ -10,13 +10,15 @@ and UTF-32 by their byte-order mark, are read.
 import codecs
 import io
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from enum import Enum, auto
 from functools import partial
 from itertools import islice
 from math import isfinite
+from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, BinaryIO, Final, Protocol, TypeVar, cast
 
 import ijson
@@ -80,7 +82,7 @@ def items(
     root = _places({path}, ())
     if into is not None:
         root.at(path).shape = Shape(into)
-    yield from (value for _, value in _read(stream, root, window))
+    yield from map(itemgetter(1), _read(stream, root, window))
 
 
 def events(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
@@ -94,18 +96,27 @@ def events(stream: BinaryIO) -> Iterator[tuple[str, Any]]:
 
 
 def outline(
-    stream: BinaryIO, built: Collection[str], seen: Collection[str], *, window: int = WINDOW
+    stream: BinaryIO,
+    built: Collection[str],
+    seen: Collection[str],
+    *,
+    into: Mapping[str, type[Any]] = MappingProxyType({}),
+    window: int = WINDOW,
 ) -> Iterator[tuple[str, Any]]:
     """What is where, in one pass: (path, value), in the order of the document, from its start.
 
-    Values at a path of `built` come whole. Those at a path of `seen` come as their Python type,
-    before anything inside them, and are passed over where no other path leads into them. Paths are
-    in the notation of `items`; the document itself is at the empty one.
+    Values at a path of `built` come whole, as those of `items` where `into` has a shape for their
+    path. Those at a path of `seen` come as their Python type, before anything inside them, and are
+    passed over where no other path leads into them. Paths are in the notation of `items`; the
+    document itself is at the empty one.
     Raises `ReportUnreadable` where the text is not JSON, for a key longer than `MAX_KEY` on the way
     to a path, and for a value at one of the paths that has more than `MAX_PARTS` parts, of which a
     long text is several.
     """
-    return _read(stream, _places(built, seen), window)
+    root = _places(built, seen)
+    for path, shape in into.items():
+        root.at(path).shape = Shape(shape)
+    return _read(stream, root, window)
 
 
 def _read(stream: BinaryIO, root: Place, window: int) -> Iterator[tuple[str, Any]]:
@@ -125,7 +136,7 @@ def _places(built: Collection[str], seen: Collection[str]) -> Place:
     return root
 
 
-def _by_window(stream: BinaryIO, root: Place, size: int) -> Iterator[tuple[str, Any]]:
+def _by_window(stream: BinaryIO, root: Place, size: int) -> Iterator[tuple[str, Iterable[Any]]]:
     if not is_usable():
         raise Doubt
     window = Window(rewound(stream), size)
@@ -134,13 +145,16 @@ def _by_window(stream: BinaryIO, root: Place, size: int) -> Iterator[tuple[str, 
 
 
 def _by_ijson_from_a_doubt_on(
-    values: Iterator[Value], by_ijson: Callable[[], Iterator[Value]]
-) -> Iterator[Value]:
+    found: Iterator[tuple[str, Iterable[Any]]], by_ijson: Callable[[], Iterator[tuple[str, Any]]]
+) -> Iterator[tuple[str, Any]]:
     """The values; from the first doubt on, those that ijson gives: its verdict counts."""
     done = 0
     try:
-        for done, value in enumerate(values, 1):  # noqa: B007 - what came is not given again
-            yield value
+        for path, values in found:
+            for value in values:
+                done += 1  # what came is not given again
+                yield path, value
+            del values  # before there are others
     except (Doubt, *FAULTS):
         yield from islice(by_ijson(), done, None)
 

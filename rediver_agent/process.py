@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 SUPERVISOR_LOST: Final = "supervisor_lost"
+GRACE: Final = timedelta(seconds=10)  # DESIGN section 4
 _MARGIN: Final = timedelta(seconds=5)  # for a supervisor on a busy host to say its last word
 _TAIL: Final = 8192  # bytes of standard error that are kept
 _ISOLATED: Final = ("-E", "-P")  # not -I: pip installs into the user's site for who is not root
@@ -66,7 +67,7 @@ class Order:
     stdout: Path
     stderr: Path
     run_id: str
-    grace: timedelta = timedelta(seconds=10)
+    grace: timedelta = GRACE
     output_cap: int = 1 << 30
 
 

@@ -1,8 +1,9 @@
 """From a report on disk to findings in the spool, in bounded memory, off the event loop.
 
-Every finding passes here on its way out: its path is made relative, its severity compared with the
-threshold, a missing snippet quoted from the source (never for secrets), its fingerprint set, and
-what the scanned repository's people accept is marked so.
+Every finding passes here on its way out: its path is made relative, a missing snippet quoted from
+the source (never for secrets), its fingerprint set, and what the scanned repository's people accept
+is marked so. All this is of what the tool said. Then the operator's enrichers change or drop it,
+and what leaves is compared with the threshold and counted.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from rediver_agent.contract.findings import (
     Location,
     Severity,
 )
+from rediver_agent.enrichment import Enrichment
 from rediver_agent.errors import PluginError
 from rediver_agent.fingerprint import Fingerprinter
 from rediver_agent.interfaces import Notice, ParseEvent, ToolInfo
@@ -46,6 +48,9 @@ class Summary:
     by_severity: Counter[Severity] = field(default_factory=Counter[Severity])
     suppressed: int = 0
     below_threshold: int = 0
+    suppressed_by_enrichers: int = 0
+    dropped: Counter[str] = field(default_factory=Counter[str])
+    """By the enricher that did."""
     notices: list[Notice] = field(default_factory=list[Notice])
     notice_count: Counter[str] = field(default_factory=Counter[str])
     tool: ToolInfo | None = None
@@ -60,6 +65,20 @@ class Summary:
         """Full only if the tool complained of nothing."""
         complaints = self.notice_count["error"] + self.notice_count["warning"]
         return CoverageType.PARTIAL if complaints else CoverageType.FULL
+
+    def hidden_by_enrichers(self) -> dict[str, JsonValue]:
+        """What metadata says of it; nothing where there is nothing."""
+        told: dict[str, JsonValue] = {}
+        if self.dropped:
+            told["dropped"] = dict(self.dropped)
+        if self.suppressed_by_enrichers:
+            told["suppressed_by_enrichers"] = self.suppressed_by_enrichers
+        return told
+
+    def add_hidden(self, other: "Summary") -> None:
+        """Count what enrichers hid in another report, too."""
+        self.dropped.update(other.dropped)
+        self.suppressed_by_enrichers += other.suppressed_by_enrichers
 
     def learn(self, tool: ToolInfo) -> None:
         """Take in what is said of the tool; what the scanner knew of it already stays known."""
@@ -86,6 +105,7 @@ class ReportWriter:
     threshold: Severity | None = None
     source: SourceLines | None = None
     suppressions: Suppressions | None = None
+    enrichment: Enrichment = field(default_factory=Enrichment)
     summary: Summary = field(default_factory=Summary)
     _fingerprints: Fingerprinter = field(default_factory=Fingerprinter)
     _part: list[Finding] = field(default_factory=list[Finding])
@@ -120,8 +140,10 @@ class ReportWriter:
         if part:
             self.spool.add_findings(self.report_id, self.command_id, part)
 
-    def _take(self, finding: Finding) -> None:
-        finding = self._completed(finding)
+    def _take(self, found: Finding) -> None:
+        finding = self._enriched(self._completed(found))
+        if finding is None:
+            return
         if finding.suppression is not None or finding.status in _SETTLED:
             self.summary.suppressed += 1
         elif self.threshold is not None and finding.severity < self.threshold:
@@ -132,6 +154,15 @@ class ReportWriter:
         self._part.append(finding)
         if len(self._part) >= PART:
             self.flush()
+
+    def _enriched(self, told: Finding) -> Finding | None:
+        finding = self.enrichment.enriched(told, self.summary.dropped)
+        suppressed = finding is not None and finding.suppression is not None
+        if told.suppression is None:
+            self.summary.suppressed_by_enrichers += suppressed
+        elif self.suppressions and not suppressed:
+            self.suppressions.take_back(told)
+        return finding
 
     def _completed(self, finding: Finding) -> Finding:
         # The report has one asset; a name that a foreign report used would point nowhere.
@@ -156,11 +187,17 @@ class ReportWriter:
 
 
 def coverage_key(
-    scanner: str, options: Mapping[str, JsonValue], rules: JsonValue, target: str
+    scanner: str,
+    options: Mapping[str, JsonValue],
+    rules: JsonValue,
+    target: str,
+    enrichers: JsonValue = None,
 ) -> str:
     """Names what a scan looked for: only a later scan with the same key may resolve its findings.
 
     `rules` identifies the rule set where the tool says; `target` is the path inside the asset.
+    With other `enrichers` a finding may be missing because one drops it now, and not be mended.
     """
-    parts = json.dumps([scanner, options, rules, target], sort_keys=True, separators=(",", ":"))
+    looked_for = [scanner, options, rules, target, *([enrichers] if enrichers else [])]
+    parts = json.dumps(looked_for, sort_keys=True, separators=(",", ":"))
     return f"cov1:{hashlib.sha256(parts.encode()).hexdigest()[:32]}"

@@ -57,13 +57,20 @@ class Suppressions:
 
         Of several entries the one that holds longest counts.
         """
-        meant = [e for e in self.entries if e.until >= self.now and e.matches(finding)]
+        meant = self._meaning(finding)
         self._matched.update(meant)
         if finding.suppression is not None or not meant:
             return finding.suppression
-        entry = max(meant, key=lambda entry: entry.until)
+        entry = _longest(meant)
         self._used[entry] += 1
         return Suppression(kind=_KIND, justification=entry.reason)
+
+    def take_back(self, finding: Finding) -> None:
+        """An enricher has dropped it since, or does not accept it: it is not suppressed by us."""
+        if (meant := self._meaning(finding)) and finding.suppression == Suppression(
+            kind=_KIND, justification=_longest(meant).reason
+        ):
+            self._used[_longest(meant)] -= 1
 
     @property
     def suppressed(self) -> int:
@@ -81,7 +88,16 @@ class Suppressions:
     def ending(self) -> list[tuple[int, int]]:
         """In how many days each used entry ends, and how many findings it suppresses."""
         today = self.now.date()
-        return sorted(((e.until.date() - today).days, count) for e, count in self._used.items())
+        return sorted(
+            ((e.until.date() - today).days, count) for e, count in self._used.items() if count
+        )
+
+    def _meaning(self, finding: Finding) -> list[Entry]:
+        return [e for e in self.entries if e.until >= self.now and e.matches(finding)]
+
+
+def _longest(entries: Sequence[Entry]) -> Entry:
+    return max(entries, key=lambda entry: entry.until)
 
 
 def matches_path(pattern: str, path: str) -> bool:

@@ -1,5 +1,6 @@
 """What `.rediver.yaml` did in the scans of one command, in sentences."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -43,7 +44,24 @@ def notes(outcomes: Sequence[Outcome]) -> list[str]:
 def suppressed_in_source(outcome: Outcome) -> int:
     """How many findings the scanned source itself accepts, by its scanner's own comments."""
     told = outcome.metadata.get("suppressed")
-    return (told if isinstance(told, int) else 0) - sum(p.suppressed for p in _parts([outcome]))
+    here = sum(part.suppressed for part in _parts([outcome])) + suppressed_by_enrichers(outcome)
+    return (told if isinstance(told, int) else 0) - here
+
+
+def suppressed_by_enrichers(outcome: Outcome) -> int:
+    """How many findings the operator's enrichers accept."""
+    told = outcome.metadata.get("suppressed_by_enrichers")
+    return told if isinstance(told, int) else 0
+
+
+def dropped_sentences(outcomes: Sequence[Outcome]) -> list[str]:
+    """How many findings each enricher has dropped: nothing goes in silence."""
+    counts: Counter[str] = Counter()
+    for outcome in outcomes:
+        told = outcome.metadata.get("dropped")
+        for name, count in told.items() if isinstance(told, dict) else ():
+            counts[name] += count if isinstance(count, int) else 0
+    return [f"{count} dropped by {name}" for name, count in sorted(counts.items())]
 
 
 def _is_whole(outcome: Outcome) -> bool:

@@ -16,6 +16,7 @@ from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.cli.progress import scan_display
 from rediver_agent.contract.commands import CollectCommand, CollectPayload
 from rediver_agent.durations import parse_duration
+from rediver_agent.enrichment import enrichment_of
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.executor import Job
 from rediver_agent.log import set_up_logging
@@ -51,6 +52,7 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
     registry = build_registry(load_plugins())
+    enrichment_of(settings, registry)  # before anything is begun
     collections = _planned(_chosen(settings, registry, names), _seconds(timeout))
     with kept_spool(settings) if push else passing_spool(settings.secrets()) as spool:
         with scan_display(collections) as finished:

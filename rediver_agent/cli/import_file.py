@@ -10,7 +10,7 @@ import uuid
 import zlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import quote
@@ -28,8 +28,9 @@ from rediver_agent.contract.findings import (
     Tool,
 )
 from rediver_agent.contract.results import Reason, ResultStatus
-from rediver_agent.errors import ReportUnreadable
-from rediver_agent.executor import Outcome
+from rediver_agent.enrichment import Enrichment
+from rediver_agent.errors import PluginError, ReportUnreadable
+from rediver_agent.executor import Outcome, failure
 from rediver_agent.handlers.scan_outcome import said_in_metadata
 from rediver_agent.interfaces import Notice, Parser, ToolInfo
 from rediver_agent.registry import Registry
@@ -53,6 +54,7 @@ class FileReader:
     spool: Spool
     format_name: str | None
     by_mapping: Parser | None = None
+    enrichment: Enrichment = field(default_factory=Enrichment)
 
     def read(self, path: Path) -> Outcome:
         """Everything that one file says. Blocks."""
@@ -66,6 +68,8 @@ class FileReader:
             fault = (error.strerror or str(error)).lower()
         except ReportUnreadable as error:
             fault = str(error)
+        except PluginError as error:
+            return reading.void(error)
         return reading.outcome(fault)
 
     def _parser(self, stream: BinaryIO) -> Parser:
@@ -116,6 +120,13 @@ class _Reading:
             reports=tuple(reports),
         )
 
+    def void(self, fault: PluginError) -> Outcome:
+        """Nothing of the file is kept: there is more in it that an enricher has not seen."""
+        for writer in self._writers.values():
+            self._reader.spool.finish(writer.command_id, None, ())
+        failed = failure(fault.reason, str(fault))
+        return replace(failed, metadata={"scanner": self._path.name, **failed.metadata})
+
     def _writer(self, tool: str) -> ReportWriter:
         if tool not in self._writers:
             # A file that speaks of one tool is one report, whatever is said before its name.
@@ -124,7 +135,9 @@ class _Reading:
                 return self._writers[tool]
             report_id = f"import_{uuid.uuid4().hex[:24]}"
             self._reader.spool.open_report(report_id, report_id)
-            self._writers[tool] = ReportWriter(self._reader.spool, report_id, report_id)
+            self._writers[tool] = ReportWriter(
+                self._reader.spool, report_id, report_id, enrichment=self._reader.enrichment
+            )
         return self._writers[tool]
 
     def _named(self) -> list[str]:
@@ -150,7 +163,10 @@ class _Reading:
                 source_type=SourceType.MANUAL,
                 coverage_type=writer.summary.coverage,
                 # A file of its own name is a report of its own: it never resolves another's.
-                coverage_key=coverage_key(name, {}, "import", self._path.name),
+                coverage_key=coverage_key(
+                    name, {}, "import", self._path.name, self._reader.enrichment.identity
+                ),
+                properties=writer.summary.hidden_by_enrichers(),
             ),
             tool=Tool(
                 name=name,
@@ -171,9 +187,13 @@ class _Reading:
 def _counts(summaries: Sequence[Summary]) -> dict[str, JsonValue]:
     by_severity = sum((summary.by_severity for summary in summaries), Counter[Severity]())
     partial = any(summary.coverage is CoverageType.PARTIAL for summary in summaries)
+    hidden = Summary()
+    for summary in summaries:
+        hidden.add_hidden(summary)
     return {
         "findings_by_severity": {s.value: by_severity[s] for s in reversed(Severity)},
         "suppressed": sum(summary.suppressed for summary in summaries),
+        **hidden.hidden_by_enrichers(),
         "coverage": (CoverageType.PARTIAL if partial else CoverageType.FULL).value,
         "notices": said_in_metadata([n for summary in summaries for n in summary.notices]),
     }

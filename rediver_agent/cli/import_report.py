@@ -17,6 +17,7 @@ from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.options import baseline_option, config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.configured_parsers import by_file, with_parsers
+from rediver_agent.enrichment import enrichment_of
 from rediver_agent.executor import Outcome
 from rediver_agent.handlers.scan_outcome import notices_of
 from rediver_agent.log import set_up_logging
@@ -64,8 +65,11 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     baseline = read_baseline(baseline_file) if baseline_file else None
     registry = with_parsers(build_registry(load_plugins()), settings.parsers)
     parser = by_file(registry, format_of_file or MAPPED, mapping_file) if mapping_file else None
-    with kept_spool(settings) if push else passing_spool() as spool:
-        reader = FileReader(settings.agent.name, registry, spool, format_of_file, parser)
+    enrichment = enrichment_of(settings, registry)
+    with kept_spool(settings) if push else passing_spool(settings.secrets()) as spool:
+        reader = FileReader(
+            settings.agent.name, registry, spool, format_of_file, parser, enrichment
+        )
         outcomes = anyio.run(_read_all, reader, files)
         comparison = Comparison(baseline, outcomes, spool.findings) if baseline else None
         write_reports(spool, outcomes, format_name, output, comparison)

@@ -10,7 +10,7 @@ from typing import TextIO, cast
 
 import click
 
-from rediver_agent.cli.accepted import notes
+from rediver_agent.cli.accepted import dropped_sentences, notes
 from rediver_agent.cli.baseline import Comparison, Findings
 from rediver_agent.cli.sarif_output import write_compared_sarif, write_sarif
 from rediver_agent.cli.table import write_compared_table, write_table
@@ -45,7 +45,7 @@ def write_reports(
     reports = [report for outcome in outcomes for report in outcome.reports]
     if format_name != "table":  # JSON is UTF-8 whatever the locale
         cast("io.TextIOWrapper", sys.stdout).reconfigure(encoding="utf-8")
-        for note in notes(outcomes):
+        for note in (*dropped_sentences(outcomes), *notes(outcomes)):
             click.echo(printable(note), err=True)
         if comparison:
             click.echo(comparison.sentence, err=True)

@@ -15,6 +15,7 @@ from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.cli.progress import scan_display
 from rediver_agent.configured_parsers import with_parsers
 from rediver_agent.durations import parse_duration
+from rediver_agent.enrichment import enrichment_of
 from rediver_agent.log import set_up_logging
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.policy import open_typed
@@ -56,7 +57,8 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     registry = with_parsers(build_registry(load_plugins()), settings.parsers)
     names = chosen_scanners(settings, registry, scanners)
     scans = plan(target.absolute(), names, _seconds(timeout))
-    with kept_spool(settings) if push else passing_spool() as spool:
+    enrichment_of(settings, registry)  # before anything is begun
+    with kept_spool(settings) if push else passing_spool(settings.secrets()) as spool:
         with scan_display(scans) as finished:
             outcomes = anyio.run(run_scans, settings, registry, spool, scans, finished, os.environ)
         comparison = Comparison(baseline, outcomes, spool.findings) if baseline else None

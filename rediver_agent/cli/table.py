@@ -9,7 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rediver_agent.cli.accepted import notes, suppressed_in_source, suppressed_sentence
+from rediver_agent.cli.accepted import (
+    dropped_sentences,
+    notes,
+    suppressed_by_enrichers,
+    suppressed_in_source,
+    suppressed_sentence,
+)
 from rediver_agent.cli.baseline import NEW, UNCHANGED, Comparison, Findings, state_of
 from rediver_agent.cli.console import console_for
 from rediver_agent.contract.findings import Finding, Report, Severity, SourceType
@@ -84,6 +90,8 @@ def _print_rest(
         console.print(_scanner_line(outcome))
     if suppressed := suppressed_sentence(outcomes):
         console.print(suppressed)
+    for dropped in dropped_sentences(outcomes):
+        console.print(printable(dropped))
     for note in notes(outcomes):
         console.print(f"  {printable(note)}")
 
@@ -173,6 +181,8 @@ def _scanner_line(outcome: Outcome) -> Text:
     notes = [f"{outcome.findings_count} found"]
     if suppressed := suppressed_in_source(outcome):
         notes.append(f"{suppressed} suppressed in the source")
+    if suppressed := suppressed_by_enrichers(outcome):
+        notes.append(f"{suppressed} suppressed by enrichers")
     if outcome.metadata.get("coverage") == "partial":
         notes.append(f"NOT everything was looked at: {first_complaint(outcome)}")
         return Text(printable(f"  {who}: {', '.join(notes)}"), style="yellow")

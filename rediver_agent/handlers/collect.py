@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled
@@ -20,6 +21,7 @@ from pydantic import BaseModel
 
 from rediver_agent.configuration import Configuration
 from rediver_agent.contract.commands import CollectCommand, CollectPayload
+from rediver_agent.enrichment import Enrichment
 from rediver_agent.errors import (
     CommandError,
     InvalidPayload,
@@ -38,6 +40,8 @@ from rediver_agent.spool import Spool
 from rediver_agent.state_dir import private_directory
 
 log = logging.getLogger(__name__)
+
+LAST_SECONDS: Final = 30.0  # for what a collection in time-out has fetched to be written
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ class CollectHandler:
     configuration: Configuration
     spool: Spool
     now: Callable[[], datetime]
+    enrichment: Enrichment = field(default_factory=Enrichment)
     turns: Turns = field(default_factory=Turns)
 
     async def handle(self, job: Job) -> Outcome:
@@ -101,21 +106,24 @@ class CollectHandler:
             secrets=secrets,
             spool=self.spool,
             now=self.now,
+            enrichment=self.enrichment,
         )
         job.say(None, f"{collector.name} is collecting")
         fault: CommandError | None = None
         with anyio.move_on_after(payload.timeout_seconds) as time_out:
             events = collector.collect(AgentCollectContext(job, cache, secrets), options)
             fault = await _take_all(events, collection)
+            if not time_out.cancel_called:
+                fault = await collection.end(fault)
         if time_out.cancel_called:
             fault = ToolTimeout(
                 f"{collector.name} was not done after {payload.timeout_seconds} s and was ended; "
                 "a larger timeout_seconds gives it more"
             )
-        await (
-            checkpoint_if_cancelled()
-        )  # a collector that swallows a cancel has not come to its end
-        await collection.end(fault)
+        # A collector that swallows a cancel has not come to its end.
+        await checkpoint_if_cancelled()
+        with anyio.move_on_after(LAST_SECONDS):  # an enricher may have no end, either
+            await collection.end(fault)
         return collection.outcome(fault)
 
     def _collector(self, name: str) -> AnyCollector:

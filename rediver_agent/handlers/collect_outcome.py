@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+import anyio
 import anyio.to_thread
 from pydantic import BaseModel, JsonValue, ValidationError
 
@@ -26,6 +27,7 @@ from rediver_agent.contract.findings import (
     Tool,
 )
 from rediver_agent.contract.results import Reason, ResultStatus
+from rediver_agent.enrichment import Enrichment
 from rediver_agent.errors import CommandError, PluginError, ReportUnreadable
 from rediver_agent.executor import Job, Outcome
 from rediver_agent.handlers.scan_outcome import said_in_metadata
@@ -47,6 +49,7 @@ class Collection:
     secrets: Sequence[str]
     spool: Spool
     now: Callable[[], datetime]
+    enrichment: Enrichment = field(default_factory=Enrichment)
     started: datetime = field(init=False)
     _writer: ReportWriter | None = None
     _asset: Asset | None = None
@@ -78,11 +81,20 @@ class Collection:
                     f"{type(event).__name__}"
                 )
 
-    async def end(self, fault: CommandError | None) -> None:
-        """The events are over; with a fault, the asset in hand is not whole."""
+    async def end(self, fault: CommandError | None) -> CommandError | None:
+        """The events are over; with a fault, the asset in hand is not whole. Returns the fault.
+
+        An enricher may be one: it sees the last findings now.
+        """
+        if fault is None:
+            try:
+                await self._finish_asset()
+            except PluginError as late:
+                fault = late
         if fault is not None and self._writer is not None:
             self._batch.append(Notice("error", f"it was not fetched to its end: {fault}"))
-        await self._finish_asset()
+            await self._finish_asset()
+        return fault
 
     def outcome(self, fault: CommandError | None) -> Outcome:
         """How the command ended, with a report an asset."""
@@ -102,6 +114,7 @@ class Collection:
                 severity.value: self._all.by_severity[severity] for severity in reversed(Severity)
             },
             "suppressed": self._all.suppressed,
+            **self._all.hidden_by_enrichers(),
             "coverage": (CoverageType.PARTIAL if partial else CoverageType.FULL).value,
         }
         if self._all.notices:
@@ -151,7 +164,12 @@ class Collection:
         report_id = f"{self.job.id}.{self.job.attempt or 0}.{len(self._reports)}"
         await anyio.to_thread.run_sync(self.spool.open_report, report_id, self.job.id)
         self._asset = asset
-        self._writer = ReportWriter(self.spool, report_id=report_id, command_id=self.job.id)
+        self._writer = ReportWriter(
+            self.spool,
+            report_id=report_id,
+            command_id=self.job.id,
+            enrichment=self.enrichment,
+        )
         self.job.say(self.job.percent, f"fetching {asset.name or asset.value}")
 
     async def _finish_asset(self) -> None:
@@ -164,10 +182,23 @@ class Collection:
         self._writer = self._asset = None
 
     async def _write(self) -> None:
-        """Write what is in memory. The thread is waited for, so that nothing is written twice."""
-        if self._writer is not None and self._batch:
-            await anyio.to_thread.run_sync(_write, self._writer, self._batch)
-            self._batch = []
+        """Write what is in memory, once, whatever becomes of it.
+
+        The thread is waited for, unless an enricher may never end: what is left behind then writes
+        to a report that nobody sends.
+        """
+        batch, self._batch = self._batch, []
+        if self._writer is None or not batch:
+            return
+        may_hang = bool(self.enrichment.steps)
+        try:
+            await anyio.to_thread.run_sync(_write, self._writer, batch, abandon_on_cancel=may_hang)
+        except anyio.get_cancelled_exc_class():
+            if may_hang:
+                self._writer = self._asset = None
+            else:
+                self._batch = batch  # the thread was not begun
+            raise
 
     def _header(self, writer: ReportWriter, asset: Asset) -> Report:
         tool = writer.summary.tool
@@ -178,7 +209,13 @@ class Collection:
             if name not in self.collector.choose_assets
         }
         rules = properties.get("rules_hash")
-        key = coverage_key(self.collector.name, options, rules, f"{asset.type}:{asset.value}")
+        key = coverage_key(
+            self.collector.name,
+            options,
+            rules,
+            f"{asset.type}:{asset.value}",
+            self.enrichment.identity,
+        )
         return Report(
             version="1.0",
             metadata=ReportMetadata(
@@ -190,6 +227,7 @@ class Collection:
                 attempt=self.job.attempt,
                 coverage_type=writer.summary.coverage,
                 coverage_key=key,
+                properties=writer.summary.hidden_by_enrichers(),
             ),
             tool=Tool(
                 name=self.collector.name,
@@ -202,6 +240,7 @@ class Collection:
     def _add_up(self, summary: Summary, asset: Asset) -> None:
         self._all.by_severity.update(summary.by_severity)
         self._all.suppressed += summary.suppressed
+        self._all.add_hidden(summary)
         counts = self._all.notice_count + summary.notice_count
         for notice in summary.notices:
             said = mask(f"{asset.name or asset.value}: {notice.message}", *self.secrets)

@@ -9,11 +9,12 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+import anyio
 import anyio.to_thread
 from pydantic import ValidationError
 
@@ -29,6 +30,7 @@ from rediver_agent.contract.findings import (
     Tool,
 )
 from rediver_agent.contract.results import CommandResult, ResultStatus
+from rediver_agent.enrichment import Enrichment
 from rediver_agent.errors import DiskFull, NotKept, PluginError, SpoolDamaged, SpoolError
 from rediver_agent.interfaces import Log, ToolInfo
 from rediver_agent.masking import mask
@@ -39,6 +41,7 @@ from rediver_agent.status import Listening
 
 logger = logging.getLogger(__name__)
 
+ENRICH_SECONDS: Final = 60.0  # for the enrichers to see what one push holds
 NEARLY_FULL: Final = "the disk is nearly full: nothing new is kept; free space"
 
 
@@ -52,13 +55,26 @@ class Keeper:
     on_kept: Callable[[], None]
     """Called after each: there may be something to send."""
     on_damage: Callable[[], None]
+    enrichment: Enrichment = field(default_factory=Enrichment)
+    enrich_seconds: float = ENRICH_SECONDS
 
     async def keep(
         self, collector: str, asset: Asset, findings: Sequence[Finding], tool: ToolInfo
     ) -> None:
-        """See `ListenContext.keep`. The thread is waited for, so that nothing is left half done."""
+        """See `ListenContext.keep`. The threads are waited for, so that nothing is left half done:
+        only one that enrichers hold up is left behind, with a report that nobody sends.
+        """
+        may_hang = bool(self.enrichment.steps)
         try:
-            await anyio.to_thread.run_sync(self._write, collector, asset, findings, tool)
+            with anyio.fail_after(self.enrich_seconds if may_hang else None):
+                writer, report = await anyio.to_thread.run_sync(
+                    self._write, collector, asset, findings, tool, abandon_on_cancel=may_hang
+                )
+            await anyio.to_thread.run_sync(self._finish, collector, report, writer)
+        except TimeoutError as fault:
+            raise NotKept(
+                f"the enrichers were not done after {self.enrich_seconds:g} s; push it again"
+            ) from fault
         except SpoolDamaged as fault:
             self.on_damage()
             raise NotKept(f"{fault}; push it again") from fault
@@ -68,31 +84,42 @@ class Keeper:
 
     def _write(
         self, collector: str, asset: Asset, findings: Sequence[Finding], tool: ToolInfo
-    ) -> None:
+    ) -> tuple[ReportWriter, Report]:
         asset, findings = _checked(collector, asset, findings, tool)
         settings = self.configuration.settings
         if free_bytes(settings.state_dir) < settings.retry_queue.min_free_bytes:
             raise DiskFull(NEARLY_FULL)
         push_id = f"push_{uuid.uuid4().hex[:24]}"
-        writer = ReportWriter(self.spool, report_id=push_id, command_id=push_id)
+        writer = ReportWriter(
+            self.spool, report_id=push_id, command_id=push_id, enrichment=self.enrichment
+        )
         try:
             self.spool.open_report(push_id, push_id)
             for finding in findings:
                 writer.take(finding)
             writer.flush()
-            self._finish(collector, _report(collector, push_id, asset, tool, self.now()), writer)
-        except (DiskFull, SpoolError):
-            with suppress(DiskFull, SpoolError):  # else it is cleared up after two days
-                self.spool.finish(push_id, None, ())
+        except (DiskFull, SpoolError, PluginError):
+            self._void(push_id)
             raise
+        if dropped := writer.summary.dropped:
+            logger.info("%s: %s dropped of a push", collector, dict(dropped))
+        return writer, _report(collector, push_id, asset, tool, self.now(), writer.summary)
 
     def _finish(self, collector: str, report: Report, writer: ReportWriter) -> None:
         """Let the report go to the server; without one it stays here, as a collection's does."""
-        if self.spool.for_server:
-            self.spool.finish(writer.command_id, None, [report])
-            return
-        result = _result(collector, writer.summary, report.metadata.timestamp)
-        self.spool.finish_local(writer.command_id, result, [report])
+        try:
+            if self.spool.for_server:
+                self.spool.finish(writer.command_id, None, [report])
+                return
+            result = _result(collector, writer.summary, report.metadata.timestamp)
+            self.spool.finish_local(writer.command_id, result, [report])
+        except (DiskFull, SpoolError):
+            self._void(writer.command_id)
+            raise
+
+    def _void(self, push_id: str) -> None:
+        with suppress(DiskFull, SpoolError):  # else it is cleared up after two days
+            self.spool.finish(push_id, None, ())
 
 
 @dataclass(slots=True)
@@ -137,7 +164,9 @@ def _checked(
     return asset, checked
 
 
-def _report(collector: str, report_id: str, asset: Asset, tool: ToolInfo, now: datetime) -> Report:
+def _report(
+    collector: str, report_id: str, asset: Asset, tool: ToolInfo, now: datetime, summary: Summary
+) -> Report:
     return Report(
         version="1.0",
         metadata=ReportMetadata(
@@ -146,6 +175,7 @@ def _report(collector: str, report_id: str, asset: Asset, tool: ToolInfo, now: d
             source_type=SourceType.COLLECTOR,
             coverage_type=CoverageType.PARTIAL,
             coverage_key=coverage_key(collector, {}, None, f"{asset.type}:{asset.value}"),
+            properties=summary.hidden_by_enrichers(),
         ),
         tool=Tool(name=tool.name, version=tool.version, properties=dict(tool.properties)),
         assets=[asset],
@@ -165,6 +195,7 @@ def _result(collector: str, summary: Summary, now: datetime) -> CommandResult:
                 severity.value: summary.by_severity[severity] for severity in reversed(Severity)
             },
             "suppressed": summary.suppressed,
+            **summary.hidden_by_enrichers(),
             "pushed": True,
         },
     )

@@ -1,30 +1,39 @@
 """A plugin's options, validated by the plugin's own model. What is wrong is a sentence."""
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
 
+from rediver_agent.contract.commands import CommandType
 from rediver_agent.errors import CommandError, InvalidPayload
 from rediver_agent.interfaces import AnyCollector, AnyScanner
 from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 
+Model = TypeVar("Model", bound=BaseModel)
+
 
 def validated(plugin: AnyScanner | AnyCollector, config: Mapping[str, JsonValue]) -> BaseModel:
     """The options of a scanner or a collector. Raises `InvalidPayload`, naming the option."""
+    return understood(plugin.name, "option", plugin.options, config)
+
+
+def understood(who: str, what: str, model: type[Model], given: Mapping[str, JsonValue]) -> Model:
+    """What was given, as a plugin's own model. Raises `InvalidPayload`, naming the one `what`."""
     try:
-        return plugin.options.model_validate(config)
+        return model.model_validate(given)
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in fault["loc"])
         why = fault["msg"].removeprefix("Value error, ")
         if fault["type"] == "extra_forbidden":
-            known = ", ".join(sorted(plugin.options.model_fields)) or "none"
-            sentence = f"{plugin.name} has no option {place!r} (it has: {known})"
+            known = ", ".join(sorted(model.model_fields)) or "none"
+            sentence = f"{who} has no {what} {place!r} (it has: {known})"
         elif place:
-            sentence = f"{plugin.name}'s option {place!r}: {why}"
+            sentence = f"{who}'s {what} {place!r}: {why}"
         else:  # of a validator over all of them
-            sentence = f"{plugin.name}'s options: {why}"
+            sentence = f"{who}'s {what}s: {why}"
         raise InvalidPayload(sentence) from error
 
 
@@ -39,6 +48,28 @@ def from_command(
             "the agent's operator sets the rest in its configuration"
         )
     return said
+
+
+def handler_problems(settings: Settings, registry: Registry) -> list[str]:
+    """What of plugins' command types cannot come to be: each of its commands will fail."""
+    own = set(CommandType)
+    problems = [
+        f"security.allowed_command_types: no installed plugin handles {name!r}; install the one "
+        "that does, or take it out"
+        for name in settings.security.allowed_command_types
+        if name not in own and name not in registry.handlers
+    ]
+    for section in settings.handlers:
+        if section.name not in registry.handlers:
+            problems.append(f"handlers: no installed plugin handles {section.name!r}")
+            continue
+        try:
+            understood(
+                section.name, "option", registry.handlers[section.name].options, section.config
+            )
+        except CommandError as fault:
+            problems.append(f"handlers: {fault}")
+    return problems
 
 
 def collector_problem(name: str, settings: Settings, registry: Registry) -> str | None:

@@ -9,7 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from rediver_agent.configuration import Configuration
 from rediver_agent.contract.commands import ScanCommand
 from rediver_agent.contract.findings import Severity
+from rediver_agent.enrichment import Enrichment
 from rediver_agent.errors import (
     CommandError,
     InvalidPayload,
@@ -40,6 +41,7 @@ from rediver_agent.handlers.surroundings import (
 from rediver_agent.handlers.turns import Turns, alone_in
 from rediver_agent.interfaces import AnyScanner, Notice, ScanReport
 from rediver_agent.policy import Policy, open_typed
+from rediver_agent.process import GRACE
 from rediver_agent.registry import Registry
 from rediver_agent.report_writer import ReportWriter
 from rediver_agent.severity import severity_from_word
@@ -59,9 +61,12 @@ class ScanHandler:
     policy: Policy
     spool: Spool
     now: Callable[[], datetime]
+    enrichment: Enrichment = field(default_factory=Enrichment)
     turns: Turns = field(default_factory=Turns)
     ci_environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Of what the operator typed in a CI job; an agent has none."""
+    grace: timedelta = GRACE
+    """How long a tool that is ended has for it, before it is killed."""
 
     async def handle(self, job: Job) -> Outcome:
         """Run the scan. Raises `CommandError` where there is nothing to keep."""
@@ -75,7 +80,8 @@ class ScanHandler:
         open_target = self.policy.open_commanded if job.commanded else open_typed
         target = await anyio.to_thread.run_sync(open_target, payload.target)
         base = private_directory(self.configuration.settings.state_dir / "work") / job.id
-        scan = Scan(job, payload, scanner, options, target, base, self.now())
+        enrichers = self.enrichment.identity
+        scan = Scan(job, payload, scanner, options, target, base, self.now(), enrichers)
         try:
             remove_tree(base)  # a predecessor's, if it was killed
             private_directory(base)
@@ -131,6 +137,7 @@ class ScanHandler:
             threshold=_threshold(scan.options),
             source=SourceLines(scan.target.descriptor),
             suppressions=scan.around.suppressions,
+            enrichment=self.enrichment,
         )
         await anyio.to_thread.run_sync(self.spool.open_report, scan.report_id, scan.job.id)
         # A parser that never ends is left behind: what it writes later belongs to no report.
@@ -156,6 +163,7 @@ class ScanHandler:
             cache_dir=self._cache(scan.scanner.name),
             spool=self.spool,
             on_start=start_the_clock,
+            grace=self.grace,
         )
         scan.job.say(None, f"{scan.scanner.name} is scanning")
         return await scan.scanner.scan(context, scan.options)

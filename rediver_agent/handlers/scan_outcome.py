@@ -39,6 +39,7 @@ class Scan:
     target: OpenTarget
     base: Path
     started: datetime
+    enrichers: JsonValue = None
     around: Surroundings = field(default_factory=Surroundings)
 
     @property
@@ -60,6 +61,7 @@ def outcome_of(
         "findings_by_severity": {s.value: summary.by_severity[s] for s in reversed(Severity)},
         "suppressed": summary.suppressed,
         "coverage": summary.coverage.value,
+        **summary.hidden_by_enrichers(),
         **about_target,
     }
     if header.tool.properties:
@@ -127,9 +129,10 @@ def _header(scan: Scan, summary: Summary, agent: str, now: datetime) -> Report:
             attempt=scan.job.attempt,
             coverage_type=summary.coverage,
             coverage_key=coverage_key(
-                scan.scanner.name, options, properties.get("rules_hash"), "."
+                scan.scanner.name, options, properties.get("rules_hash"), ".", scan.enrichers
             ),
             branch=scan.around.repository.branch if scan.around.repository else None,
+            properties=summary.hidden_by_enrichers(),
         ),
         tool=Tool(
             name=scan.scanner.name, version=tool.version if tool else None, properties=properties

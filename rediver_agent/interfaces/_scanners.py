@@ -1,7 +1,7 @@
 """What a scanner is handed, what it hands back, and what every scanner is."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol
@@ -113,11 +113,16 @@ class Scanner(ABC, Generic[Options]):
     environment: ClassVar[Mapping[str, str]] = {}
     """What the tool's environment needs besides PATH, HOME, TMPDIR and LANG."""
 
+    version_arguments: ClassVar[Sequence[str]] = ("--version",)
+    """What the program is asked for its version with."""
+
     async def probe(self, ctx: ScanContext) -> str:
         """The tool's version. Raises `ToolMissing` or `ToolError` where it cannot be used."""
-        done = await ctx.run(self.program, "--version")
-        lines = done.stdout.read_text(errors="replace").strip().splitlines()
-        return lines[0].strip() if lines else "unknown"
+        done = await ctx.run(self.program, *self.version_arguments)
+        for said in (done.stdout, done.stderr):
+            if lines := said.read_text(errors="replace").strip().splitlines():
+                return lines[0].strip()
+        return "unknown"
 
     @abstractmethod
     async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:

@@ -63,7 +63,10 @@ class Observer(ABC, Generic[Options]):
     async def finished(
         self, command: ObservedCommand, result: CommandResult, options: Options
     ) -> None:
-        """A command has ended, and its result is on the agent's disk."""
+        """A command has ended, and its result is on the agent's disk, without secrets as this one.
+
+        Not told of a command that another agent has taken over, nor of a restart.
+        """
 
 
 AnyObserver = Observer[Any]

@@ -5,11 +5,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
 from rediver_agent.contract.findings import Asset, Finding
 from rediver_agent.interfaces import AnyCollector
-from rediver_agent.testing._checks import SECRET_WORDS, check_event, check_name_and_options, fail
+from rediver_agent.testing._checks import (
+    SECRET_WORDS,
+    check_event,
+    check_name_and_options,
+    check_secret_option,
+    fail,
+)
 from rediver_agent.testing._contexts import FakeCollectContext, FakeListenContext, collect
 
 Push = Callable[[str], Awaitable[object]]
@@ -57,11 +63,8 @@ def _check_collector_declaration(collector: AnyCollector) -> None:
     check_name_and_options(collector)
     fields = collector.options.model_fields
     for name, declared in fields.items():
-        if SECRET_WORDS & set(name.split("_")) and declared.annotation not in (
-            SecretStr,
-            SecretStr | None,
-        ):
-            fail(f"the option {name}: make it a SecretStr, so that it is never shown")
+        if SECRET_WORDS & set(name.split("_")):
+            check_secret_option(name, declared.annotation)
     for name in sorted(collector.from_command | collector.choose_assets):
         if name not in fields:
             fail(f"from_command or choose_assets name {name!r}, which is none of the options")

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import anyio
+from pydantic import JsonValue
 
 from rediver_agent.contract.findings import Asset, Finding
 from rediver_agent.errors import (
@@ -20,6 +21,7 @@ from rediver_agent.errors import (
 )
 from rediver_agent.interfaces import (
     AnyCollector,
+    AnyHandler,
     AnyScanner,
     CollectEvent,
     Completed,
@@ -29,8 +31,6 @@ from rediver_agent.interfaces import (
     ScanReport,
     ToolInfo,
 )
-from rediver_agent.plugin_manager import load_plugins
-from rediver_agent.testing._checks import fail
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,20 +47,18 @@ Recorded = Mapping[str, Played]
 """By program and first argument ("gitleaks dir"), else by program ("gitleaks")."""
 
 
-class FakeScanContext:
-    """A `ScanContext` that starts nothing: it plays what was recorded, and keeps what was asked.
+class _FakeRuns:
+    """Programs that were recorded, and what was asked of them."""
 
-    `ran` holds every argv. A program that was not recorded is `ToolMissing`, an exit code that was
-    not asked for is `ToolError`, as from the agent's own context.
-    """
-
-    def __init__(self, directory: Path, recorded: Recorded, target: str = "app") -> None:
-        self.target = target
+    def __init__(self, directory: Path, recorded: Recorded) -> None:
         self.work_dir = directory / "work"
         self.cache_dir = directory / "cache"
         self.log: Log = logging.LoggerAdapter(logging.getLogger(__name__))
         self.ran: list[list[str]] = []
         self.environments: list[dict[str, str]] = []
+        self.said: list[tuple[float | None, str]] = []
+        self.printed: dict[Path, str] = {}
+        """Which of `recorded` has printed what."""
         self._recorded = recorded
         for made in (self.work_dir, self.cache_dir):
             made.mkdir(parents=True, exist_ok=True)
@@ -76,16 +74,20 @@ class FakeScanContext:
         """See `ScanContext.run`."""
         self.ran.append([program, *arguments])
         self.environments.append(dict(environment or {}))
-        played = self._recorded.get(" ".join((program, *arguments[:1])))
-        played = played or self._recorded.get(program)
-        if played is None:
+        named = " ".join((program, *arguments[:1]))
+        named = named if named in self._recorded else program
+        if named not in self._recorded:
             raise ToolMissing(f"{program} is not on PATH or not executable; install it")
+        played = self._recorded[named]
         stdout = self.work_dir.parent / f"{len(self.ran)}.stdout"
-        stdout.write_bytes(_bytes(played.stdout))
+        self.printed[stdout] = named
+        stdout.write_bytes(as_bytes(played.stdout))
         stderr = stdout.with_suffix(".stderr")
-        stderr.write_bytes(_bytes(played.stderr))
+        stderr.write_bytes(as_bytes(played.stderr))
         for name, content in played.files.items():
-            (self.work_dir / name).write_bytes(_bytes(content))
+            file = self.work_dir / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(as_bytes(content))
         if played.exit_code not in ok:
             raise ToolError(
                 f"{program} ended with exit code {played.exit_code}: {played.stderr}",
@@ -93,6 +95,22 @@ class FakeScanContext:
                 stderr_tail=played.stderr,
             )
         return Completed(played.exit_code, stdout, stderr, played.stderr)
+
+    def progress(self, percent: float | None, message: str) -> None:
+        """See `ScanContext.progress`."""
+        self.said.append((percent, message))
+
+
+class FakeScanContext(_FakeRuns):
+    """A `ScanContext` that starts nothing: it plays what was recorded, and keeps what was asked.
+
+    `ran` holds every argv, `said` every progress. A program that was not recorded is `ToolMissing`,
+    an exit code that was not asked for is `ToolError`, as from the agent's own context.
+    """
+
+    def __init__(self, directory: Path, recorded: Recorded, target: str = "app") -> None:
+        super().__init__(directory, recorded)
+        self.target = target
 
     def parse(self, report: Path, format: str, /) -> ScanReport:  # noqa: A002 - the field's word
         """See `ScanContext.parse`."""
@@ -102,12 +120,23 @@ class FakeScanContext:
 
     def file_in_target(self, path: str, /) -> str:
         """See `ScanContext.file_in_target`. Every file is there that does not lie outside."""
-        if path.startswith("/") or ".." in PurePosixPath(path).parts:
-            raise TargetNotAllowed(f"{path!r} is no file in {self.target} that may be read")
-        return f"./{PurePosixPath(path)}"
+        return _file_in(self.target, path)
 
-    def progress(self, percent: float | None, message: str) -> None:
-        """See `ScanContext.progress`."""
+
+class FakeHandlerContext(_FakeRuns):
+    """A `HandlerContext` that starts nothing, likewise. `target` None: it is about no directory."""
+
+    def __init__(
+        self, directory: Path, recorded: Recorded | None = None, target: str | None = None
+    ) -> None:
+        super().__init__(directory, recorded or {})
+        self.target = target
+
+    def file_in_target(self, path: str, /) -> str:
+        """See `HandlerContext.file_in_target`. Every file is there that does not lie outside."""
+        if self.target is None:
+            raise TargetNotAllowed(f"this command is about no directory that {path!r} could be in")
+        return _file_in(self.target, path)
 
 
 class FakeCollectContext:
@@ -169,28 +198,21 @@ def parse(parser: Parser, report: bytes) -> list[ParseEvent]:
     return list(parser.parse(io.BytesIO(report)))
 
 
-def discovered(plugin: str) -> tuple[list[AnyScanner], list[Parser]]:
-    """The scanners and parsers that an installed plugin registers, found as the agent finds it."""
-    return _registered(plugin, "rediver_scanners"), _registered(plugin, "rediver_parsers")
+def handle(
+    handler: AnyHandler, ctx: Any, payload: Mapping[str, JsonValue], **options: Any
+) -> Mapping[str, JsonValue]:
+    """What a handler makes of a command, with payload and options validated as the agent does."""
+    valid = handler.payload.model_validate(payload)
+    chosen = handler.options.model_validate(options)
+    return anyio.run(partial(handler.handle, ctx, valid, chosen))
 
 
-def discovered_collectors(plugin: str) -> list[AnyCollector]:
-    """The collectors that an installed plugin registers, found as the agent finds it."""
-    return _registered(plugin, "rediver_collectors")
-
-
-def _registered(plugin: str, hook: str) -> list[Any]:
-    plugins = load_plugins()
-    for broken in plugins.broken:
-        if broken.origin.name == plugin:
-            fail(f"the plugin {plugin} could not be loaded: {broken.problem}")
-    module = plugins.manager.get_plugin(plugin)
-    if module is None:
-        fail(f"no entry point {plugin!r} in the group rediver_agent; add it and install again")
-    others = [other for other in plugins.manager.get_plugins() if other is not module]
-    hooks = plugins.manager.subset_hook_caller
-    return [registered for found in hooks(hook, others)() for registered in found]
-
-
-def _bytes(content: str | bytes) -> bytes:
+def as_bytes(content: str | bytes) -> bytes:
+    """What was recorded, as it was written."""
     return content.encode() if isinstance(content, str) else content
+
+
+def _file_in(target: str, path: str) -> str:
+    if path.startswith("/") or ".." in PurePosixPath(path).parts:
+        raise TargetNotAllowed(f"{path!r} is no file in {target} that may be read")
+    return f"./{PurePosixPath(path)}"

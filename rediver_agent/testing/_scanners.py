@@ -1,107 +1,229 @@
-"""Whether scanners and parsers keep their promises."""
+"""Whether scanners keep their promises: in a context that plays, and the whole way."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from itertools import count
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from pydantic import ValidationError
+from rediver_agent.errors import CommandError, ToolError, ToolMissing
+from rediver_agent.interfaces import AnyScanner, Parser, ScanReport
+from rediver_agent.plugin_manager import load_plugins
+from rediver_agent.registry import build_registry
+from rediver_agent.testing._checks import (
+    SECRET_WORDS,
+    check_defaults,
+    check_name_and_options,
+    check_secret_option,
+    fail,
+    secrets_of,
+)
+from rediver_agent.testing._contexts import FakeScanContext, Recorded, scan
+from rediver_agent.testing._trials import (
+    TIME_OUT_SECONDS,
+    UNUSED_EXIT_CODE,
+    Trial,
+    changed,
+    cut,
+    emptied,
+    judge,
+    reporting,
+    without_report,
+)
 
-from rediver_agent.contract.findings import Asset, Finding
-from rediver_agent.errors import CommandError, ReportUnreadable, ToolError, ToolMissing
-from rediver_agent.interfaces import AnyScanner, Notice, ParseEvent, Parser, ScanReport
-from rediver_agent.testing._checks import check_event, check_name_and_options, fail
-from rediver_agent.testing._contexts import FakeScanContext, Recorded, parse, scan
-
-HOSTILE: Final[Mapping[str, bytes]] = {
-    "an empty report": b"",
-    "blank space": b" \n\t\n",
-    "bytes that mean nothing": bytes(range(256)) * 4,
-    "an HTML page": b"<!DOCTYPE html><html><body>502 Bad Gateway</body></html>",
-    "a sentence": b"FATAL: out of memory\n",
-}
-_UNUSED_EXIT_CODE: Final = 113
+_OURS: Final = frozenset({"sarif", "json", "semgrep", "trivy", "gitleaks"})
 
 
-def check_scanner(scanner: AnyScanner, recorded: Recorded, directory: Path, **options: Any) -> None:
-    """What every scanner must do. `recorded` is a run that ends well; `directory` is for files."""
+def check_scanner(
+    scanner: AnyScanner,
+    recorded: Recorded,
+    directory: Path,
+    *,
+    parser: Parser | None = None,
+    target: Path | None = None,
+    secrets: Collection[str] = (),
+    **options: Any,
+) -> None:
+    """What every scanner must do. `recorded` is a run that ends well and finds something.
+
+    It is played in a context that starts nothing; then by real programs, through the agent's own
+    executor: whole, missing, crashed, with half a report or none, hanging with a child that ignores
+    signals until time is up, and until it is cancelled. `directory` is for files. The report is
+    read by `parser`, else by the installed one of its format. `target` is a directory to scan, for
+    a scanner that asks for a file in it. None of `secrets` may show in what goes to the server.
+    """
     _check_declaration(scanner)
-    number = count()
-
-    def play(changed: Recorded) -> ScanReport:
-        return scan(scanner, FakeScanContext(directory / f"run-{next(number)}", changed), **options)
-
-    report = play(recorded)
-    if not report.path.is_file() or not report.format:
-        fail("scan() returns ctx.parse(report, format): the report's file, and its parser's name")
-    _must_raise(lambda: play({}), ToolMissing, f"{scanner.program} is missing: let ToolMissing go")
-
-    def worse(**change: Any) -> Recorded:
-        return {
-            name: replace(played, **change) if played.files else played
-            for name, played in recorded.items()
-        }
-
-    ended = worse(exit_code=_UNUSED_EXIT_CODE)
-    _must_raise(lambda: play(ended), ToolError, "name the exit codes that mean a whole run in `ok`")
-    for files, what in (({}, "no report"), (_emptied(recorded), "an empty report")):
-        changed = worse(files=files)
-        _must_raise(
-            partial(play, changed), CommandError, f"{what} is no clean scan: use ctx.parse()"
-        )
-
-
-def check_parser(parser: Parser, sample: bytes, *, secrets: Collection[str] = ()) -> None:
-    """What every parser must do. `sample` has findings; none of `secrets` may show in an event."""
-    if not parser.sniff(sample[:65536]):
-        fail("sniff() says no to the sample: look for keys that only this format has")
-    first = parse(parser, sample)
-    for event in first:
-        if isinstance(event, Asset):
-            fail("parse() yields an Asset: a report's asset is what was scanned")
-        check_event(event, secrets)
-    if not any(isinstance(event, Finding) for event in first):
-        fail("the sample has no findings: give check_parser a report that has some")
-    if parse(parser, sample) != first:
-        fail("parse() says something else the second time: keep no state between two calls")
-    for what, report in HOSTILE.items():
-        if parser.sniff(report):
-            fail(f"sniff() says yes to {what}")
-        if _parsed(parser, report, what) is not None:
-            fail(f"parse() takes {what} for a report: raise ReportUnreadable")
-    _check_incomplete(parser, b"null", "the document `null`", {"error", "warning"})
-    body = sample.rstrip()
-    for end in (len(body) // 4, len(body) // 2, len(body) * 3 // 4, len(body) - 1):
-        _check_incomplete(parser, body[:end], f"a report cut off after {end} bytes", {"error"})
+    known = [*secrets, *secrets_of(scanner.options.model_validate(options))]
+    report, by = _check_played(scanner, recorded, directory, options, known)
+    reader = parser or _installed(report.format)
+    way = import_module("rediver_agent.testing._whole_way")  # the whole agent: half a second
+    workplace = way.scans(scanner, {report.format: reader}, options, target)
+    trials = _trials(scanner, recorded, reporting(recorded, by), known)
+    for trial, ran in zip(
+        trials, way.run_trials(directory, recorded, trials, workplace), strict=True
+    ):
+        judge(trial, ran, known)
+        if trial.status == "completed" and not ran.result.get("findings_count"):
+            fail(
+                f"{trial.what}: the parser {report.format!r} finds nothing in it: record a run "
+                "that found something, or a report that is lost would look the same"
+            )
 
 
 def _check_declaration(scanner: AnyScanner) -> None:
     check_name_and_options(scanner)
-    if not scanner.program:
+    if not getattr(scanner, "program", ""):
         fail("program is empty: name what must be on PATH")
-    try:
-        scanner.options()
-    except ValidationError as fault:
-        fail(f"options() must be valid: give every option a default ({fault})")
+    check_defaults(scanner.options)
+    fields = scanner.options.model_fields
+    for name, declared in fields.items():
+        if name.split("_")[-1] in SECRET_WORDS:
+            check_secret_option(name, declared.annotation)
 
 
-def _check_incomplete(parser: Parser, report: bytes, what: str, levels: Collection[str]) -> None:
-    events = _parsed(parser, report, what)
-    if events is not None and not any(
-        isinstance(event, Notice) and event.level in levels for event in events
+def _check_played(
+    scanner: AnyScanner,
+    recorded: Recorded,
+    directory: Path,
+    options: Mapping[str, Any],
+    secrets: Collection[str],
+) -> tuple[ScanReport, str | None]:
+    """The report of the recorded run, and which program has printed it, if one has."""
+    number = count()
+
+    def context(programs: Recorded) -> FakeScanContext:
+        return FakeScanContext(directory / f"run-{next(number)}", programs)
+
+    def play(programs: Recorded) -> object:
+        return scan(scanner, context(programs), **options)
+
+    ctx = context(recorded)
+    report = _played_well(scanner, ctx, recorded, options)
+    _check_argv(scanner, ctx, secrets)
+    by = ctx.printed.get(report.path)
+    names = reporting(recorded, by)
+    _must_raise(lambda: play({}), ToolMissing, f"{scanner.program} is missing: let ToolMissing go")
+    ended = changed(recorded, names, exit_code=UNUSED_EXIT_CODE)
+    _must_raise(lambda: play(ended), ToolError, "name the exit codes that mean a whole run in `ok`")
+    for worse, what in (
+        (without_report(recorded, names), "no report"),
+        (emptied(recorded, names), "an empty report"),
     ):
-        fail(f"parse() takes {what} for a whole one: raise ReportUnreadable, or yield a Notice")
+        _must_raise(partial(play, worse), CommandError, f"{what} is no clean scan: use ctx.parse()")
+    return report, by
 
 
-def _parsed(parser: Parser, report: bytes, what: str) -> list[ParseEvent] | None:
+def _played_well(
+    scanner: AnyScanner, ctx: FakeScanContext, recorded: Recorded, options: Mapping[str, Any]
+) -> ScanReport:
     try:
-        return parse(parser, report)
-    except ReportUnreadable:
-        return None
-    except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything else is its fault
-        fail(f"parse() raises {fault!r} for {what}: raise ReportUnreadable")
+        report = cast("object", scan(scanner, ctx, **options))
+    except ToolMissing as fault:
+        fail(
+            f"scan() runs {' '.join(ctx.ran[-1][:2])}, which is not recorded (there is: "
+            f"{', '.join(sorted(recorded)) or 'nothing'}): add it to `recorded` ({fault})"
+        )
+    except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything is its fault
+        fail(
+            f"scan() raises {fault!r} for the recorded run: record one that ends well, with every "
+            "file that it left in ctx.work_dir, and start programs by ctx.run alone"
+        )
+    if not isinstance(report, ScanReport) or not report.path.is_file() or not report.format:
+        fail("scan() returns ctx.parse(report, format): the report's file, and its parser's name")
+    return report
+
+
+def _check_argv(scanner: AnyScanner, ctx: FakeScanContext, secrets: Collection[str]) -> None:
+    if not any(argv[0] == scanner.program for argv in ctx.ran):
+        fail(
+            f"scan() never runs its program {scanner.program!r}: `program` is what the operator "
+            "may name another binary for, so run it by that name"
+        )
+    for argv in ctx.ran:
+        if any(secret and secret in word for word in argv for secret in secrets):
+            fail(
+                f"a secret is in the arguments of {argv[0]}, where everybody on the host can read "
+                "it: pass it by ctx.run(…, environment=…), or in a file in ctx.work_dir"
+            )
+
+
+def _trials(
+    scanner: AnyScanner, recorded: Recorded, names: frozenset[str], secrets: Collection[str]
+) -> list[Trial]:
+    """The hostile cases, as the agent has to see them."""
+    program = scanner.program
+    let_go = "let the cancellation go, and shield nothing from it"
+    said = f"{program}: out of luck {' '.join(secrets)}\n"
+    crashed = changed(recorded, names, exit_code=UNUSED_EXIT_CODE, stderr=said)
+    return [
+        Trial(
+            "the recorded run",
+            recorded,
+            "record a run that ends well, and whose report its parser can read",
+            status="completed",
+        ),
+        Trial(
+            f"{program} is missing",
+            recorded,
+            "let ToolMissing go",
+            reason="tool_missing",
+            without_tool=True,
+        ),
+        Trial(
+            f"{program} fails after its report (exit code {UNUSED_EXIT_CODE})",
+            crashed,
+            "name the exit codes that mean a whole run in `ok`, and let ToolError go",
+        ),
+        Trial(
+            f"{program} is killed after its report",
+            recorded,
+            "let ToolError go: its exit_code is None",
+            hostile=names,
+            ending="is killed",
+        ),
+        Trial(
+            f"{program} leaves no report",
+            without_report(recorded, names),
+            "no report is no clean scan: use ctx.parse()",
+        ),
+        Trial(
+            f"{program} leaves half a report",
+            cut(recorded, names),
+            "its parser must raise ReportUnreadable, or yield a Notice of the level error",
+        ),
+        Trial(
+            f"{program} hangs after its report, with a child that ignores signals",
+            recorded,
+            let_go,
+            reason="timeout",
+            hostile=names,
+            ending="hangs",
+            seconds=TIME_OUT_SECONDS,
+        ),
+        Trial(
+            f"{program} hangs after its report and is cancelled",
+            recorded,
+            let_go,
+            status="cancelled",
+            hostile=names,
+            ending="hangs",
+            cancelled=True,
+        ),
+    ]
+
+
+def _installed(format_name: str) -> Parser:
+    registry = build_registry(load_plugins(environment={}))
+    if format_name in registry.parsers:
+        return registry.parsers[format_name]
+    advice = (
+        f"depend on rediver-agent[{format_name}]"
+        if format_name in _OURS
+        else "register its parser by rediver_parsers and install the plugin (pip install -e .), or "
+        "give it to check_scanner as `parser`"
+    )
+    return fail(f"no installed plugin reads {format_name!r}: {advice}")
 
 
 def _must_raise(act: Callable[[], object], kind: type[CommandError], advice: str) -> None:
@@ -112,7 +234,3 @@ def _must_raise(act: Callable[[], object], kind: type[CommandError], advice: str
     except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything else is its fault
         fail(f"scan() raises {fault!r}, not {kind.__name__}: {advice}")
     fail(f"scan() goes on where it should raise {kind.__name__}: {advice}")
-
-
-def _emptied(recorded: Recorded) -> dict[str, bytes]:
-    return {name: b"" for played in recorded.values() for name in played.files}

@@ -189,7 +189,7 @@ def by_window(text, built=(), seen=(), size=2**18):
     for path in built:
         root.at(path).built = True
     window = Window(io.BytesIO(text), size)
-    events = list(walk(window, root))
+    events = [(path, value) for path, values in walk(window, root) for value in values]
     window.finish()
     return events
 

@@ -27,7 +27,6 @@ from rediver_agent.testing import (
     Played,
     check_parser,
     check_scanner,
-    discovered,
     scan,
 )
 
@@ -66,7 +65,7 @@ class ToyParser(Parser):
 
 
 def test_a_good_scanner_and_a_good_parser_pass(tmp_path):
-    check_scanner(ToyScanner(), RECORDED, tmp_path)
+    check_scanner(ToyScanner(), RECORDED, tmp_path, parser=ToyParser())
     check_parser(ToyParser(), SAMPLE, secrets=["hunter2"])
 
 
@@ -135,7 +134,7 @@ class HidesTheMissingTool(ToyScanner):
 )
 def test_a_scanner_that_breaks_a_promise_is_told_which(scanner, sentence, tmp_path):
     with pytest.raises(AssertionError, match=sentence):
-        check_scanner(scanner, RECORDED, tmp_path)
+        check_scanner(scanner, RECORDED, tmp_path, parser=ToyParser())
 
 
 class SaysYesToAll(ToyParser):
@@ -218,8 +217,3 @@ class FindsNothing(ToyParser):
 def test_a_parser_that_breaks_a_promise_is_told_which(parser, sentence):
     with pytest.raises(AssertionError, match=sentence):
         check_parser(parser, SAMPLE, secrets=["hunter2"])
-
-
-def test_a_plugin_that_is_not_installed_is_named():
-    with pytest.raises(AssertionError, match="no entry point 'absent'"):
-        discovered("absent")

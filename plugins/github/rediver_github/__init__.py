@@ -14,6 +14,8 @@ from typing_extensions import override
 from rediver_agent import CollectContext, CollectEvent, Collector, hookimpl
 from rediver_github._options import Options
 
+rediver_api = 1
+
 # What chooses repositories, and how GitHub is reached: neither changes what is found in one. Nor
 # does `since`, which finds a part of it: whole collections still resolve what it saw last.
 _NOT_WHAT_IS_FOUND: Final = frozenset(

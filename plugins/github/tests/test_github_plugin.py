@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from rediver_agent import Asset, Notice, ToolError
 from rediver_agent.contract import Finding, FindingStatus, Severity
-from rediver_agent.testing import check_collector, discovered_collectors
+from rediver_agent.testing import check_collector, provided
 from rediver_github.alerts import Kind, Repository, finding, repository
 
 TOKEN = "ghp_the_token_of_the_tests"
@@ -34,7 +34,7 @@ def named(events):
 
 
 def test_it_is_found_by_its_entry_point():
-    assert [collector.name for collector in discovered_collectors("github")] == ["github"]
+    assert [collector.name for collector in provided("github", "collector")] == ["github"]
 
 
 def test_the_standard_checks(hub, github, tmp_path, an_alert):

@@ -20,7 +20,7 @@ Tag = Annotated[str, Meta(min_length=1, max_length=1000)]
 class Leak(Struct, gc=False, kw_only=True):
     """What is wanted of an entry. A text that is absent is empty."""
 
-    rule: str = field(name="RuleID")
+    rule: Annotated[str, Meta(min_length=1)] = field(name="RuleID")
     description: str = field(name="Description")
     file: str = field(name="File")
     match: str = field(name="Match")

@@ -88,8 +88,6 @@ class GitleaksParser(Parser):
 
 def _finding(value: object) -> Finding:
     leak = value if isinstance(value, Leak) else _read(value)
-    if not leak.rule:
-        raise Unreadable("it has no `RuleID`")
     rule = leak.rule[:_MAX_WORD]
     fields: dict[str, Any] = {
         "type": FindingType.SECRET,
@@ -115,7 +113,7 @@ def _finding(value: object) -> Finding:
         raise Unreadable(f"{place}: {first['msg']}"[:_MAX_WORD]) from None
 
 
-@lru_cache(64)
+@lru_cache(512)  # gitleaks has some 200 rules
 def _secret(rule: str) -> Secret:
     return Secret(secret_type=rule, masked_value=MASK)
 
@@ -126,6 +124,8 @@ def _read(raw: object) -> Leak:
         raise Unreadable("it is no object")
     leak = cast("dict[str, Any]", raw)
     rule, description, file, match, secret, commit, date, link = _texts(leak)
+    if not rule:
+        raise Unreadable("it has no `RuleID`")
     return Leak(
         rule=rule,
         description=description,
@@ -186,11 +186,11 @@ def _properties(leak: Leak) -> dict[str, Any]:
 
 
 def _location(leak: Leak) -> dict[str, Any]:
-    start, end = max(leak.start_line, 0), max(leak.end_line, 0)
+    start, end = leak.start_line, leak.end_line
     return {
         "path": below_target(leak.file) or None,
-        "start_line": start or None,
-        "end_line": end or None,
+        "start_line": start if start > 0 else None,
+        "end_line": end if end > 0 else None,
         "start_column": _column(start, leak.start_column),
         "end_column": _column(end, leak.end_column, 1),
         "snippet": _masked(leak),
@@ -214,7 +214,8 @@ def _masked(leak: Leak) -> str:
         return MASK
     if leak.tags and any("decoded:" in tag for tag in leak.tags):  # the match has it otherwise
         return MASK
-    return mask(match, *{secret, bare})[:_MAX_SNIPPET]
+    shown = match.replace(secret, MASK)
+    return (shown if secret == bare else shown.replace(bare, MASK))[:_MAX_SNIPPET]
 
 
 def _without(text: str, secret: str) -> str:

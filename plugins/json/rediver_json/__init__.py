@@ -13,6 +13,8 @@ from rediver_json._outline import VERSION
 from rediver_json._parse import parse
 from rediver_json._report import Mapped
 
+rediver_api = 1
+
 
 class JsonParser(Parser):
     """What `rediver-agent scan --format json` prints, or one report of it."""

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 
 from rediver_agent import Notice, ReportUnreadable, ToolInfo
 from rediver_agent.contract import Finding
-from rediver_agent.testing import discovered, parse
+from rediver_agent.testing import parse, provided
 
-(JSON_PARSER,) = discovered("json")[1]
+(JSON_PARSER,) = provided("json", "parser")
 LINT = {
     "tool": "lint",
     "findings": "results",

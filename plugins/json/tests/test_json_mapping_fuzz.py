@@ -16,9 +16,9 @@ from rediver_agent.contract import Finding
 from rediver_agent.errors import ConfigurationError, ReportUnreadable
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import build_registry
-from rediver_agent.testing import discovered, parse
+from rediver_agent.testing import parse, provided
 
-(JSON_PARSER,) = discovered("json")[1]
+(JSON_PARSER,) = provided("json", "parser")
 REGISTRY = build_registry(load_plugins())
 
 keys = st.sampled_from(["a", "b", "c.d", "", "item"])

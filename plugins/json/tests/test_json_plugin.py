@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rediver_agent import MASK, Notice, ReportUnreadable, ToolInfo
 from rediver_agent.contract import Finding, Report, dump
 from rediver_agent.fingerprint import Fingerprinter
-from rediver_agent.testing import check_parser, discovered, parse
+from rediver_agent.testing import check_parser, parse, provided
 from rediver_json import JsonParser
 
 SAMPLE = (Path(__file__).parent / "data" / "report.json").read_bytes()
@@ -42,7 +42,7 @@ def notices(document):
 
 
 def test_the_agent_finds_the_plugin_by_its_entry_point():
-    _, parsers = discovered("json")
+    parsers = provided("json", "parser")
 
     assert [parser.format for parser in parsers] == ["json"]
 

@@ -6,6 +6,8 @@ from typing import BinaryIO
 from rediver_agent import ParseEvent, Parser, hookimpl, top_level
 from rediver_sarif._parse import parse
 
+rediver_api = 1
+
 
 class SarifParser(Parser):
     """SARIF 2.1.0, whoever wrote it."""

@@ -1,7 +1,7 @@
 """The parts of a finding that need nothing but the result, its rule and the redactor of secrets."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
@@ -25,6 +25,7 @@ MAX_ENTRIES: Final = 50
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _NO_FINGERPRINT: Final = "requires login"  # semgrep's, logged out
 
+_SHORT: Final = 100
 _name: Final = lru_cache(256)(word)  # of a kind of fingerprint: a report has few
 
 Object = Mapping[str, Any]
@@ -56,21 +57,23 @@ def _is_accepted(entry: object) -> bool:
 
 def fingerprints(result: Object) -> dict[str, str]:
     """The identities that the tool gave, by their names: those that are some."""
+    return identities(table(result.get("partialFingerprints")), table(result.get("fingerprints")))
+
+
+def identities(*given: Object) -> dict[str, str]:
+    """What these give: the last one where they give the same."""
     found: dict[str, str] = {}
-    for kind in ("partialFingerprints", "fingerprints"):
-        if kind in result:
-            given = table(result[kind])
-            for name in islice(given, MAX_ENTRIES):
-                value = given[name]
-                said = word(value) or word(table(value).get("value"))
-                if said and said.lower() != _NO_FINGERPRINT:
-                    found[_name(name)] = said
+    for names in given:
+        for name, value in islice(names.items(), MAX_ENTRIES):
+            said = word(value) or word(table(value).get("value"))
+            if said and (len(said) != len(_NO_FINGERPRINT) or said.lower() != _NO_FINGERPRINT):
+                found[_name(name) if len(name) < _SHORT else word(name)] = said
     return found
 
 
-def is_of_a_secret(result: Object) -> bool:
-    """Whether the tool's fingerprint is by its name that of a secret."""
-    return any("secret" in name.lower() for name in table(result.get("partialFingerprints")))
+def is_of_a_secret(names: Iterable[str]) -> bool:
+    """Whether the tool's partial fingerprint is by its name that of a secret."""
+    return any("secret" in name.lower() for name in names)
 
 
 def commit(result: Object) -> dict[str, str]:

@@ -126,7 +126,7 @@ class Findings:
         result, properties = case.result, case.properties
         # Only where the rule names none: `lower` is slow on text that is not ASCII.
         cwe = message if not case.named.rule.cwe_ids and "cwe" in message.lower() else ""
-        secret = "partialFingerprints" in result and details.is_of_a_secret(result)
+        secret = details.is_of_a_secret(table(result.get("partialFingerprints")))
         addresses = packages_among(case.locations)
         told = facts(properties, message, addresses)
         if not (properties or cwe or secret or told is not NO_FACTS or "taxa" in result):

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from rediver_sarif._plain import Artifact, Region
+from rediver_sarif._plain import Physical, Region
 from rediver_sarif._run import Run
 from rediver_sarif._uri import Paths
 from rediver_sarif._values import Object, count, index, table, tables, text, word
@@ -40,11 +40,10 @@ class Locations:
             self._add_snippet(found, region, physical, start)
         return found, address
 
-    def plain(self, where: Artifact, region: Region) -> dict[str, Any] | None:
-        """The contract's fields of an ordinary place; None where its address says more."""
+    def plain(self, physical: Physical) -> tuple[dict[str, Any], str | None]:
+        """The same for an ordinary place."""
+        where, region = physical.artifact_location, physical.region
         path, address = self._paths.at(where.uri, where.uri_base_id)
-        if address:
-            return None
         start, end = region.start_line, region.end_line
         first, last = region.start_column, region.end_column
         found: dict[str, Any] = (
@@ -58,11 +57,13 @@ class Locations:
             if last is not None and ((end or start) > start or last >= (first or 1)):
                 found["end_column"] = last
         snippet = text(region.snippet.text) if region.snippet else ""
-        if snippet and snippet.strip() not in _NO_SNIPPETS:
+        if snippet.strip() in _NO_SNIPPETS:
+            snippet = _lines_of(physical.context_region, region) if physical.context_region else ""
+        if snippet:
             if self._unit and not snippet.isascii():
                 _count_code_points(found, snippet, self._unit)
             found["snippet"] = snippet
-        return found
+        return found, address
 
     def _add_snippet(
         self, found: dict[str, Any], region: Object, physical: Object, start: int | None
@@ -112,11 +113,24 @@ def _snippet(region: Object, physical: Object, start: int | None) -> str:
         return ""
     context = table(physical["contextRegion"])
     first = count(context.get("startLine"))
-    if start is None or first is None or first > start:
+    if start is None or first is None:
         return ""
-    lines = text(table(context.get("snippet")).get("text")).split("\n")
-    end = max(start, count(region.get("endLine")) or start)
-    found = "\n".join(lines[start - first : end - first + 1])
+    said = text(table(context.get("snippet")).get("text"))
+    return _cut(said, first, start, count(region.get("endLine")) or start)
+
+
+def _lines_of(context: Region, region: Region) -> str:
+    """The same where both are ordinary."""
+    said = text(context.snippet.text) if context.snippet else ""
+    start = region.start_line
+    return _cut(said, context.start_line, start, region.end_line or start)
+
+
+def _cut(context: str, first: int, start: int, end: int) -> str:
+    """The lines from `start` to `end` of a text whose first line is `first`."""
+    if first > start:
+        return ""
+    found = "\n".join(context.split("\n")[start - first : max(start, end) - first + 1])
     return "" if found.strip() in _NO_SNIPPETS else found
 
 

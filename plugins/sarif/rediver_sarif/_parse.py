@@ -63,7 +63,7 @@ def _of_run(run: Run, findings: QuickFindings, results: Iterator[Any]) -> Iterat
                 finding = findings.of_plain(result)
             else:
                 finding = findings.of(table(result)) if isinstance(result, dict) else _NOT_READ
-        except ValidationError:
+        except (ValidationError, RecursionError):  # too deep where nothing is read, but copied
             finding = _NOT_READ
         if isinstance(finding, Finding):
             yield finding

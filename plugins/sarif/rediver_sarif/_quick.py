@@ -4,6 +4,7 @@ An ordinary result has a rule, a text, one place with a line, and little else (`
 anything else is left to `Findings`, and a test holds that both find the same.
 """
 
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -12,11 +13,11 @@ from msgspec import UNSET, Raw
 from rediver_agent.contract import Finding, FindingType
 from rediver_sarif import _details as details
 from rediver_sarif._about import NOTHING, Own
-from rediver_sarif._finding import Case, Fields, Findings, validated
+from rediver_sarif._finding import MAX_LOCATIONS, MAX_STEPS, Case, Fields, Findings, validated
 from rediver_sarif._package import facts
-from rediver_sarif._plain import Result
+from rediver_sarif._plain import Flow, Place, Result, flows, places
 from rediver_sarif._rules import Named
-from rediver_sarif._values import Object
+from rediver_sarif._values import Object, text
 
 _MAX_SAID: Final = 1000
 _NOTHING: Final[Object] = {}
@@ -33,45 +34,88 @@ class QuickFindings(Findings):
 
     def ordinary(self, result: Result) -> Fields | None:
         """The fields of an ordinary result, None for another."""
-        said = result.message.text
-        if not 0 < len(said) <= _MAX_SAID or not _is_printable(said):
+        said = line = result.message.text
+        if not said.isprintable():
+            if not said.replace("\n", "").isprintable():
+                return None
+            line = said.partition("\n")[0]
+        if not 0 < len(said) <= _MAX_SAID:
             return None
         if result.rule is UNSET:
             named = self._rules.plain(result.rule_id, result.rule_index)
         else:
             named = self._rules.of(_naming(result))
-        known = self._known(named, result, said)
-        if known is None:
+        fields = self._known(named, result, said)
+        if fields is None:
             return None
-        where = result.locations[0].physical_location
-        place = self._locations.plain(where.artifact_location, where.region)
-        if place is None:
+        place, address = self._locations.plain(result.locations[0].physical_location)
+        if address:
             return None
-        title = named.title or _first_line(said) or details.title(named.rule, said) or named.id
-        fields = {**known, "message": said, "location": place}
+        fields["message"] = said
+        fields["location"] = place
+        title = named.title or ("" if "[" in line or "]" in line else line.strip())
+        title = title or details.title(named.rule, said) or named.id
         fields["title"] = title or f"Finding of {self._tool}"
-        fields["severity"] = self._rules.plain_severity(named, result.level)
         if "](http" in said:
             fields["references"] = details.references(_NOTHING, named.rule, said)
         if result.fingerprints or result.partial_fingerprints:
-            fields["partial_fingerprints"] = details.fingerprints(_identities(result))
-        if result.code_flows is not UNSET or result.suppressions is not UNSET:
-            self._add_rarer(fields, Case(_rarer(result), "fail", named, _NOTHING, []))
+            given = result.partial_fingerprints or _NOTHING, result.fingerprints or _NOTHING
+            fields["partial_fingerprints"] = details.identities(*given)
+        if (result.code_flows, result.related_locations, result.suppressions) != _NONE:
+            self._add_what_is_rare(fields, result, named)
         if self._several:
             fields["properties"] = {"sarif": {"tool": self._tool}}
         return fields
 
-    def _known(self, named: Named, result: Result, said: str) -> Object | None:
+    def _known(self, named: Named, result: Result, said: str) -> Fields | None:
         """What is known of the matter before; None for a secret."""
-        own = NOTHING
-        if "ackage: " in said:
-            own = Own(facts=facts(_NOTHING, said, []))
-        if result.partial_fingerprints and details.is_of_a_secret(_identities(result)):
+        level = result.level
+        common = named.commons.get(level) or self._rules.common(named, level)
+        if common is None:
+            return None
+        partial = result.partial_fingerprints
+        if partial and details.is_of_a_secret(partial):
             return None
         if not named.rule.cwe_ids and "cwe" in said.lower():
             return None
-        about = self._rules.about(named, own)
-        return None if about.type is FindingType.SECRET else about.fields
+        if "ackage: " not in said:
+            return dict(common)
+        about = self._rules.about(named, Own(facts=facts(_NOTHING, said, [])))
+        severity = common["severity"]
+        return None if about.type is FindingType.SECRET else {**about.fields, "severity": severity}
+
+    def _add_what_is_rare(self, fields: Fields, result: Result, named: Named) -> None:
+        """The way there, what belongs to it, and whether its source accepts it."""
+        left: dict[str, Any] = {}
+        if isinstance(raw := result.code_flows, Raw):
+            if (way := flows(raw)) is None:
+                left["codeFlows"] = _decode(raw)
+            elif steps := self._plain_steps(_first(way)):
+                fields["data_flow"] = steps
+        if isinstance(raw := result.related_locations, Raw):
+            if (others := places(raw)) is None:
+                left["relatedLocations"] = _decode(raw)
+            elif related := self._plain_steps(others[:MAX_LOCATIONS]):
+                fields["related_locations"] = related
+        if isinstance(raw := result.suppressions, Raw):
+            left["suppressions"] = _decode(raw)
+        if left:
+            case = Case(left, "fail", named, _NOTHING, [])
+            self._add_rarer(fields, case)
+            if "relatedLocations" in left:
+                self._add_related(fields, case, [])
+
+    def _plain_steps(self, steps: list[Place]) -> list[Fields]:
+        found: list[Fields] = []
+        for place in steps:
+            step, _ = self._locations.plain(place.physical_location)
+            if place.message and (said := text(place.message.text)):
+                step["message"] = said
+            found.append(step)
+        return found
+
+
+_NONE: Final = (UNSET, UNSET, UNSET)
 
 
 def written_out(result: Result) -> Object:
@@ -85,25 +129,11 @@ def _naming(result: Result) -> dict[str, Any]:
     return {**said, "rule": _decode(result.rule)} if isinstance(result.rule, Raw) else said
 
 
-def _identities(result: Result) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if result.partial_fingerprints:
-        found["partialFingerprints"] = result.partial_fingerprints
-    if result.fingerprints:
-        found["fingerprints"] = result.fingerprints
-    return found
-
-
-def _rarer(result: Result) -> dict[str, Any]:
-    pairs = (("codeFlows", result.code_flows), ("suppressions", result.suppressions))
-    return {name: _decode(raw) for name, raw in pairs if isinstance(raw, Raw)}
-
-
-def _first_line(said: str) -> str:
-    """The first line of a text; "" where there is more to it than to take it."""
-    line = said.partition("\n")[0]
-    return "" if "[" in line or "]" in line else line.strip()
-
-
-def _is_printable(said: str) -> bool:
-    return said.isprintable() or said.replace("\n", "").isprintable()
+def _first(way: list[Flow]) -> list[Place]:
+    """The places of the first flow that has any."""
+    for flow in way[:MAX_LOCATIONS]:
+        threads = flow.thread_flows[:MAX_LOCATIONS]
+        steps = [*chain.from_iterable(thread.locations[:MAX_STEPS] for thread in threads)]
+        if steps:
+            return [step.location for step in steps[:MAX_STEPS]]
+    return []

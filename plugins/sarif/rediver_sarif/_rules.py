@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from rediver_agent import severity_from_sarif
-from rediver_agent.contract import Severity
+from rediver_agent.contract import FindingType, Severity
 from rediver_sarif._about import NOTHING, About, Own, about
 from rediver_sarif._rule import LEVELS, Rule, made
 from rediver_sarif._run import Run
@@ -22,6 +22,8 @@ _NO_RULE: Final = Rule()
 
 _OBJECT: Final = 500  # what an entry costs beside its texts
 
+Common = Mapping[str, Any]
+
 
 class Named:
     """A rule, by the id that its results give it. One may be of no rule that the report has."""
@@ -32,6 +34,7 @@ class Named:
         self.size = size
         self.severities: dict[tuple[str | None, bool], Severity] = {}
         self.abouts: dict[Own, About] = {}
+        self.commons: dict[str | None, Common | None] = {}
         self.title = self.rule.headline
 
 
@@ -90,6 +93,20 @@ class Rules:
         """The same for a problem without a score of its own, and of no named invocation."""
         known = named.severities.get((level, True))
         return known or self.severity(named, {"level": level}, "fail", None)
+
+    def common(self, named: Named, level: str | None) -> "Common | None":
+        """What all results of a rule and a level have that add nothing; None if they are secrets."""
+        if level not in LEVELS:
+            level = None
+        if level not in named.commons:
+            found = self.about(named, NOTHING)
+            self._remember(_OBJECT)
+            named.commons[level] = (
+                None
+                if found.type is FindingType.SECRET
+                else {**found.fields, "severity": self.plain_severity(named, level)}
+            )
+        return named.commons[level]
 
     def _severity(
         self, named: Named, result: Mapping[str, Any], kind: str, own: float | None

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rediver_agent.contract import Finding
-from rediver_agent.testing import check_parser, discovered, parse
+from rediver_agent.testing import check_parser, parse, provided
 from rediver_sarif import SarifParser
 
 DATA = Path(__file__).parent / "data"
@@ -20,7 +20,7 @@ def snippets(data):
 
 
 def test_the_agent_finds_the_plugin_by_its_entry_point():
-    _, parsers = discovered("sarif")
+    parsers = provided("sarif", "parser")
 
     assert [parser.format for parser in parsers] == ["sarif"]
 

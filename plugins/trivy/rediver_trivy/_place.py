@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from rediver_agent.contract.findings import Location
+
 # What trivy calls packages that it found by their own files, wherever those lie.
 _NO_FILES: Final = frozenset(
     {"Java", "Node.js", "Python", "Ruby", "Conda", "Kubernetes", "OS Packages"}
@@ -20,9 +22,13 @@ class Place:
     archive: str = ""
     path: str | None = field(init=False)
     """The file; None where the target is a whole system, not a file."""
+    location: Location | None = field(init=False)
+    """The same: as many entries have no other, it is made once."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", self._path())
+        path = self._path()
+        object.__setattr__(self, "path", path)
+        object.__setattr__(self, "location", Location(path=path) if path else None)
 
     def _path(self) -> str | None:
         whole = self.kind == "os-pkgs" or self.target in _NO_FILES or self.target == _NO_FILE

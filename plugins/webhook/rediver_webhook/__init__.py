@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validato
 from rediver_agent import Collector, ListenContext, hookimpl
 from rediver_webhook._listen import Door, listen
 
+rediver_api = 1
+
 LEAST_SECRET: Final = 16  # characters: a captured delivery lets anyone try shorter ones at leisure
 MEBIBYTE: Final = 1 << 20
 

@@ -23,14 +23,14 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import ValidationError
 
 from rediver_agent import ToolError
-from rediver_agent.testing import check_listener, discovered_collectors
+from rediver_agent.testing import check_listener, provided
 from rediver_webhook import Webhook
 
 OLD, NEW = "an old secret of sixteen", "a new secret of sixteen"
 
 
 def test_it_is_found_by_its_entry_point():
-    (collector,) = discovered_collectors("webhook")
+    (collector,) = provided("webhook", "collector")
 
     assert isinstance(collector, Webhook)
     assert (collector.listens, collector.fetches) == (True, False)
