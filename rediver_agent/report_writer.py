@@ -11,7 +11,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from pathlib import PurePosixPath
+from typing import Any, Final, TypeVar
 
 import anyio.from_thread
 from pydantic import JsonValue
@@ -35,6 +36,7 @@ from rediver_agent.suppressions import Suppressions
 
 MAX_NOTICES: Final = 20  # kept of each level; all are counted
 MAX_NOTICE: Final = 2000  # characters of one; a tool may quote a whole file
+Place = TypeVar("Place", bound=Location)
 _SETTLED: Final = frozenset(FindingStatus) - {
     FindingStatus.OPEN
 }  # mended or accepted at its source
@@ -166,7 +168,10 @@ class ReportWriter:
 
     def _completed(self, finding: Finding) -> Finding:
         # The report has one asset; a name that a foreign report used would point nowhere.
-        new = {"location": self._quoted(finding), "asset_ref": None}
+        new: dict[str, Any] = {"location": self._quoted(finding), "asset_ref": None}
+        if self.source is not None:
+            new["related_locations"] = [_unread(place) for place in finding.related_locations]
+            new["data_flow"] = [_unread(step) for step in finding.data_flow]
         finding = finding.model_copy(update=new)
         fingerprint = self._fingerprints.fingerprint(finding)
         finding = finding.model_copy(update={"fingerprint": fingerprint})
@@ -179,11 +184,23 @@ class ReportWriter:
         if location is None or location.path is None:
             return location
         location = location.model_copy(update={"path": location.path.removeprefix("./")})
+        if self.source is not None:
+            location = _unread(location)
         quotable = finding.type is not FindingType.SECRET and location.snippet is None
         if self.source is None or not quotable or location.start_line is None or not location.path:
             return location
         snippet = self.source.quote(location.path, location.start_line, location.end_line)
         return location.model_copy(update={"snippet": snippet})
+
+
+def _unread(place: Place) -> Place:
+    """Without the lines of a file that lies outside the target: a tool that follows what the target
+    names, as trivy follows Terraform modules, would send away what else is on the host.
+    """
+    path = PurePosixPath(place.path or "")
+    if place.snippet is None or not (path.is_absolute() or ".." in path.parts):
+        return place
+    return place.model_copy(update={"snippet": None})
 
 
 def coverage_key(

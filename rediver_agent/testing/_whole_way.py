@@ -36,7 +36,6 @@ from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
 from rediver_agent.testing import _player
-from rediver_agent.testing._contexts import Recorded
 from rediver_agent.testing._trials import Ran, Trial
 
 COMMAND_ID: Final = "cmd_check"
@@ -112,9 +111,7 @@ def commands(
     return work
 
 
-def run_trials(
-    directory: Path, recorded: Recorded, trials: Sequence[Trial], workplace: Workplace
-) -> list[Ran]:
+def run_trials(directory: Path, trials: Sequence[Trial], workplace: Workplace) -> list[Ran]:
     """Run them beside each other. Returns what became of each, in their order."""
     base = Path(tempfile.mkdtemp(prefix="whole-way-", dir=directory))
     ran: dict[str, Ran] = {}
@@ -128,7 +125,7 @@ def run_trials(
                 (place := base / str(number)).mkdir()
                 tasks.start_soon(run, trial, place)
 
-    with _on_path(_programs(base / "bin", recorded)):
+    with _on_path(_programs(base / "bin", trials)):
         anyio.run(run_all)
     return [ran[trial.what] for trial in trials]
 
@@ -213,12 +210,12 @@ def _json(options: Mapping[str, Any]) -> dict[str, JsonValue]:
     return {name: to_jsonable_python(value) for name, value in options.items()}
 
 
-def _programs(directory: Path, recorded: Recorded) -> Path:
+def _programs(directory: Path, trials: Sequence[Trial]) -> Path:
     """One program for each that was recorded."""
     directory.mkdir()
     player = map(shlex.quote, (sys.executable, "-I", "-S", str(Path(_player.__file__))))
     start = f"#!/bin/sh\nexec {' '.join(player)}"
-    for name in {named.partition(" ")[0] for named in recorded}:
+    for name in {named.partition(" ")[0] for trial in trials for named in trial.programs}:
         if "/" in name:  # not looked up on any PATH
             continue
         program = directory / name

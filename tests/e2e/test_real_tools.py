@@ -215,3 +215,20 @@ def test_an_empty_directory_is_clean(tmp_path, tool_path):
     assert done.returncode == 0, done.stderr
     assert "0 findings" in done.stdout
     assert "INCOMPLETE" not in done.stdout
+
+
+def test_no_line_of_the_host_leaves_with_a_module_that_lies_outside(tool_path, tmp_path):
+    (tmp_path / "repo").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "repo" / "main.tf").write_text('module "x" {\n  source = "../outside"\n}\n')
+    (tmp_path / "outside" / "main.tf").write_text(
+        'resource "aws_security_group_rule" "open" {\n  type = "ingress"\n'
+        '  cidr_blocks = ["0.0.0.0/0", "192.0.2.77/32"]\n  protocol = "tcp"\n}\n'
+    )
+    done = subprocess.run(
+        [BIN / "rediver-agent", "scan", "repo", "--scanner", "trivy", "--format", "json"],
+        cwd=tmp_path, env={"PATH": tool_path, "HOME": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+
+    assert "../outside/main.tf" in done.stdout
+    assert "192.0.2.77" not in done.stdout
