@@ -144,7 +144,7 @@ def test_variables_are_expanded_in_values_and_add_no_keys(file, monkeypatch):
         ("security: {allowed_targets: ['']}\n", "not an absolute path"),
         ("security: {allowed_targets: [code]}\n", "not an absolute path"),
         ("targets: ['~nobody-of-this-name/x']\n", "not an absolute path"),
-        ("security: {allowed_command_types: [scn]}\n", "'scan'"),
+        ("security: {allowed_command_types: [Scan]}\n", "allowed_command_types"),
         ("state_dir: ''\n", "state_dir"),
         ("!!python/object/apply:os.system ['true']\n", "YAML"),
     ],
