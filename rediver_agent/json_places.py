@@ -43,7 +43,7 @@ class Place:
 
 
 def walk(window: Window, place: Place, depth: int = 0) -> Iterator[tuple[str, Iterable[Any]]]:
-    """The outline of the value at hand, a path with several of its values. On to the token after."""
+    """The outline of the value at hand, by the many of a path. On to the token after it."""
     if place.built:
         yield place.path, (window.value(depth),)
         return
@@ -86,7 +86,7 @@ def _built(window: Window, place: Place, depth: int) -> Iterator[tuple[str, Iter
 
 
 def _values(elements: bytes, shape: Shape | None, depth: int) -> Iterable[Any]:
-    """One at a time, unless they are of the shape: so they are cheaper than the text they are of."""
+    """One at a time, unless they are of the shape: then they weigh little more than their text."""
     if shape is None:
         return (value_of(bytes(raw), depth) for raw in split(elements))
     many = shape.all_of(elements)

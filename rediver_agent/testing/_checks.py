@@ -1,8 +1,9 @@
 """What is checked of plugins of every kind. What is wrong is an `AssertionError` that says so."""
 
+import inspect
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NoReturn, cast
 
 from pydantic import BaseModel, SecretStr, ValidationError
@@ -10,7 +11,18 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from rediver_agent.contract.findings import Asset, Finding
 from rediver_agent.interfaces import Notice, ToolInfo
 
+ADDRESS_WORDS: Final = frozenset(
+    {"url", "uri", "address", "endpoint", "host", "hostname", "server", "port", "proxy"}
+)
 SECRET_WORDS: Final = frozenset({"token", "secret", "password", "passphrase", "key", "apikey"})
+
+
+def check_instance(plugin: object, base: type[Any]) -> None:
+    if isinstance(plugin, type):
+        name = plugin.__name__
+        fail(f"{name} is a class: give the check what the hook yields, {name}()")
+    if not isinstance(plugin, base):
+        fail(f"{plugin!r} is no {base.__name__}: derive its class from it")
 
 
 def check_name(name: object) -> None:
@@ -26,7 +38,8 @@ def check_model(what: str, model: object) -> None:
         fail(f'{what} is a pydantic model with extra="forbid", so that no key is ignored')
 
 
-def check_name_and_options(plugin: Any) -> None:
+def check_name_and_options(plugin: Any, base: type[Any]) -> None:
+    check_instance(plugin, base)
     check_name(getattr(plugin, "name", None))
     check_model("options", plugin.options)
 
@@ -39,9 +52,33 @@ def check_defaults(options: type[BaseModel]) -> None:
         fail(f"options() must be valid: give every option a default ({fault})")
 
 
+def valid_options(plugin: Any, options: Mapping[str, Any]) -> Any:
+    try:
+        return plugin.options.model_validate(options)
+    except ValidationError as fault:
+        fail(f"the options that the check was given are not valid: {fault}")
+
+
+def check_async(plugin: object, method: str) -> None:
+    if not inspect.iscoroutinefunction(getattr(plugin, method)):
+        fail(f"{method}() is not async: write it as `async def {method}`")
+
+
 def check_secret_option(name: str, annotation: object) -> None:
     if annotation not in (SecretStr, SecretStr | None):
         fail(f"the option {name}: make it a SecretStr, so that it is never shown")
+
+
+def check_from_command(names: Collection[str], options: type[BaseModel]) -> None:
+    for name in sorted(names):
+        if name not in options.model_fields:
+            fail(f"from_command or choose_assets name {name!r}, which is none of the options")
+
+
+def check_nothing_of_the_operator(names: Collection[str]) -> None:
+    for name in sorted(names):
+        if (SECRET_WORDS | ADDRESS_WORDS) & set(name.split("_")):
+            fail(f"from_command names {name!r}: addresses and secrets are the operator's alone")
 
 
 def check_event(event: object, secrets: Collection[str]) -> None:

@@ -8,22 +8,22 @@ import anyio
 from pydantic import BaseModel
 
 from rediver_agent.contract.findings import Asset, Finding
-from rediver_agent.interfaces import AnyCollector
+from rediver_agent.interfaces import AnyCollector, Collector
 from rediver_agent.testing._checks import (
     SECRET_WORDS,
     check_event,
+    check_from_command,
     check_name_and_options,
+    check_nothing_of_the_operator,
     check_secret_option,
     fail,
+    valid_options,
 )
 from rediver_agent.testing._contexts import FakeCollectContext, FakeListenContext, collect
 
 Push = Callable[[str], Awaitable[object]]
 """Pushes something to a collector that says it is listening, with what it said."""
 
-_ADDRESS_WORDS: Final = frozenset(
-    {"url", "uri", "address", "endpoint", "host", "hostname", "server", "port", "proxy"}
-)
 _SECONDS: Final = 20.0  # for what takes a moment
 
 
@@ -38,6 +38,7 @@ def check_collector(
     _check_collector_declaration(collector)
     if not collector.fetches:
         fail("it has no collect(): check_listener is for those that are pushed to")
+    valid = valid_options(collector, options)
     ctx = FakeCollectContext(directory)
     first = collect(collector, ctx, **options)
     if not first or not isinstance(first[0], Asset):
@@ -54,23 +55,17 @@ def check_collector(
             "collect() says something else the second time: say everything that is there each "
             "time; what is left out counts as mended"
         )
-    valid = collector.options.model_validate(options)
     anyio.run(_check_left_early, collector, ctx, valid)
     anyio.run(_check_cancelled, collector, ctx, valid, len(first))
 
 
 def _check_collector_declaration(collector: AnyCollector) -> None:
-    check_name_and_options(collector)
-    fields = collector.options.model_fields
-    for name, declared in fields.items():
+    check_name_and_options(collector, Collector)
+    for name, declared in collector.options.model_fields.items():
         if SECRET_WORDS & set(name.split("_")):
             check_secret_option(name, declared.annotation)
-    for name in sorted(collector.from_command | collector.choose_assets):
-        if name not in fields:
-            fail(f"from_command or choose_assets name {name!r}, which is none of the options")
-    for name in sorted(collector.from_command):
-        if (SECRET_WORDS | _ADDRESS_WORDS) & set(name.split("_")):
-            fail(f"from_command names {name!r}: addresses and secrets are the operator's alone")
+    check_from_command(collector.from_command | collector.choose_assets, collector.options)
+    check_nothing_of_the_operator(collector.from_command)
 
 
 async def _check_left_early(collector: AnyCollector, ctx: Any, options: BaseModel) -> None:
@@ -118,7 +113,7 @@ def check_listener(
     if not collector.listens:
         fail("it has no listen(): check_collector is for those that fetch")
     ctx = FakeListenContext(directory)
-    valid = collector.options.model_validate(options)
+    valid = valid_options(collector, options)
     anyio.run(_check_pushed, collector, ctx, valid, push)
     if not ctx.kept:
         fail("listen() kept nothing of what was pushed: give it to ctx.keep before it is answered")

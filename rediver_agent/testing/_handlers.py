@@ -10,14 +10,17 @@ from typing import Any, cast
 from pydantic import JsonValue, ValidationError
 
 from rediver_agent.errors import CommandError, ToolMissing
-from rediver_agent.interfaces import AnyHandler
+from rediver_agent.interfaces import AnyHandler, CommandHandler
 from rediver_agent.registry import COMMAND_TYPE
 from rediver_agent.testing._checks import (
     SECRET_WORDS,
+    check_async,
+    check_instance,
     check_model,
     check_secret_option,
     fail,
     secrets_of,
+    valid_options,
 )
 from rediver_agent.testing._contexts import FakeHandlerContext, Recorded, handle
 from rediver_agent.testing._trials import UNUSED_EXIT_CODE, Trial, changed, judge
@@ -40,7 +43,7 @@ def check_handler(
     returns. `directory` is for files.
     """
     _check_declaration(handler, payload)
-    known = [*secrets, *secrets_of(handler.options.model_validate(options))]
+    known = [*secrets, *secrets_of(valid_options(handler, options))]
     programs = recorded or {}
     _check_played(handler, payload, directory, programs, options)
     way = import_module("rediver_agent.testing._whole_way")  # the whole agent: half a second
@@ -52,6 +55,8 @@ def check_handler(
 
 
 def _check_declaration(handler: AnyHandler, payload: Mapping[str, JsonValue]) -> None:
+    check_instance(handler, CommandHandler)
+    check_async(handler, "handle")
     name = getattr(handler, "command_type", None)
     if not isinstance(name, str) or not re.fullmatch(COMMAND_TYPE, name):
         fail(
@@ -97,6 +102,8 @@ def _check_played(
         fail(f"handle() returns what is no JSON ({fault}): return texts, numbers, lists, mappings")
     if not recorded:
         return
+    if not ctx.ran:
+        fail("handle() runs no program: leave `recorded` out, or start programs by ctx.run")
     missing = FakeHandlerContext(directory / "missing", {}, target)
     try:
         handle(handler, missing, payload, **options)

@@ -6,7 +6,7 @@ from typing import Final
 from rediver_agent.contract.findings import Asset, Finding
 from rediver_agent.errors import ReportUnreadable
 from rediver_agent.interfaces import Notice, ParseEvent, Parser
-from rediver_agent.testing._checks import check_event, check_model, check_name, fail
+from rediver_agent.testing._checks import check_event, check_instance, check_model, check_name, fail
 from rediver_agent.testing._contexts import parse
 
 HOSTILE: Final[Mapping[str, bytes]] = {
@@ -20,6 +20,7 @@ HOSTILE: Final[Mapping[str, bytes]] = {
 
 def check_parser(parser: Parser, sample: bytes, *, secrets: Collection[str] = ()) -> None:
     """What every parser must do. `sample` has findings; none of `secrets` may show in an event."""
+    check_instance(parser, Parser)
     check_name(getattr(parser, "format", None))
     if parser.options is not None:
         check_model("options", parser.options)

@@ -1,5 +1,6 @@
 """Whether scanners keep their promises: in a context that plays, and the whole way."""
 
+import tempfile
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from importlib import import_module
@@ -7,17 +8,23 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, cast
 
-from rediver_agent.errors import CommandError, ToolError, ToolMissing
-from rediver_agent.interfaces import AnyScanner, Parser, ScanReport
+import anyio
+
+from rediver_agent.errors import CommandError, ReportUnreadable, ToolError, ToolMissing
+from rediver_agent.interfaces import AnyScanner, Parser, Scanner, ScanReport
 from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.registry import build_registry
 from rediver_agent.testing._checks import (
     SECRET_WORDS,
+    check_async,
     check_defaults,
+    check_from_command,
     check_name_and_options,
+    check_nothing_of_the_operator,
     check_secret_option,
     fail,
     secrets_of,
+    valid_options,
 )
 from rediver_agent.testing._contexts import FakeScanContext, Recorded, scan
 from rediver_agent.testing._trials import (
@@ -54,7 +61,7 @@ def check_scanner(
     a scanner that asks for a file in it. None of `secrets` may show in what goes to the server.
     """
     _check_declaration(scanner)
-    known = [*secrets, *secrets_of(scanner.options.model_validate(options))]
+    known = [*secrets, *secrets_of(valid_options(scanner, options))]
     report, by = _check_played(scanner, recorded, directory, options, known)
     reader = parser or _installed(report.format)
     way = import_module("rediver_agent.testing._whole_way")  # the whole agent: half a second
@@ -71,14 +78,17 @@ def check_scanner(
 
 
 def _check_declaration(scanner: AnyScanner) -> None:
-    check_name_and_options(scanner)
+    check_name_and_options(scanner, Scanner)
+    check_async(scanner, "scan")
     if not getattr(scanner, "program", ""):
         fail("program is empty: name what must be on PATH")
     check_defaults(scanner.options)
-    fields = scanner.options.model_fields
-    for name, declared in fields.items():
+    for name, declared in scanner.options.model_fields.items():
         if name.split("_")[-1] in SECRET_WORDS:
             check_secret_option(name, declared.annotation)
+    own = scanner.from_command - cast("type[AnyScanner]", Scanner).from_command
+    check_from_command(own, scanner.options)
+    check_nothing_of_the_operator(own)
 
 
 def _check_played(
@@ -89,10 +99,11 @@ def _check_played(
     secrets: Collection[str],
 ) -> tuple[ScanReport, str | None]:
     """The report of the recorded run, and which program has printed it, if one has."""
-    number = count()
+    directory.mkdir(parents=True, exist_ok=True)
+    number, base = count(), Path(tempfile.mkdtemp(prefix="played-", dir=directory))
 
     def context(programs: Recorded) -> FakeScanContext:
-        return FakeScanContext(directory / f"run-{next(number)}", programs)
+        return FakeScanContext(base / f"run-{next(number)}", programs)
 
     def play(programs: Recorded) -> object:
         return scan(scanner, context(programs), **options)
@@ -103,6 +114,7 @@ def _check_played(
     by = ctx.printed.get(report.path)
     names = reporting(recorded, by)
     _must_raise(lambda: play({}), ToolMissing, f"{scanner.program} is missing: let ToolMissing go")
+    _check_probe(scanner, context({}), context(recorded))
     ended = changed(recorded, names, exit_code=UNUSED_EXIT_CODE)
     _must_raise(lambda: play(ended), ToolError, "name the exit codes that mean a whole run in `ok`")
     for worse, what in (
@@ -123,14 +135,43 @@ def _played_well(
             f"scan() runs {' '.join(ctx.ran[-1][:2])}, which is not recorded (there is: "
             f"{', '.join(sorted(recorded)) or 'nothing'}): add it to `recorded` ({fault})"
         )
+    except ToolError as fault:
+        fail(
+            f"scan() raises ToolError for the recorded run ({fault}): record one that ends well, "
+            "or name its exit code among those that mean a whole run"
+        )
+    except ReportUnreadable as fault:
+        left = sorted(file for played in recorded.values() for file in played.files)
+        fail(
+            f"scan() raises ReportUnreadable for the recorded run ({fault}): it leaves "
+            f"{', '.join(left) or 'no file'} in ctx.work_dir; record the report by the name that "
+            "scan() gives to ctx.parse()"
+        )
     except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything is its fault
         fail(
-            f"scan() raises {fault!r} for the recorded run: record one that ends well, with every "
-            "file that it left in ctx.work_dir, and start programs by ctx.run alone"
+            f"scan() raises {fault!r} for the recorded run: start programs by ctx.run alone, and "
+            "let nothing but CommandErrors out"
         )
     if not isinstance(report, ScanReport) or not report.path.is_file() or not report.format:
         fail("scan() returns ctx.parse(report, format): the report's file, and its parser's name")
     return report
+
+
+def _check_probe(scanner: AnyScanner, missing: FakeScanContext, there: FakeScanContext) -> None:
+    _must_raise(
+        lambda: anyio.run(scanner.probe, missing),
+        ToolMissing,
+        f"{scanner.program} is missing: let ToolMissing go",
+        "probe()",
+    )
+    try:
+        version = cast("object", anyio.run(scanner.probe, there))
+    except CommandError:  # as of a program that has no such exit code recorded
+        return
+    except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything else is its fault
+        fail(f"probe() raises {fault!r}: let nothing but CommandErrors out")
+    if not isinstance(version, str) or not version:
+        fail(f"probe() returns {version!r}: return the tool's version as a text")
 
 
 def _check_argv(scanner: AnyScanner, ctx: FakeScanContext, secrets: Collection[str]) -> None:
@@ -225,11 +266,13 @@ def _installed(format_name: str) -> Parser:
     return fail(f"no installed plugin reads {format_name!r}: {advice}")
 
 
-def _must_raise(act: Callable[[], object], kind: type[CommandError], advice: str) -> None:
+def _must_raise(
+    act: Callable[[], object], kind: type[CommandError], advice: str, who: str = "scan()"
+) -> None:
     try:
         act()
     except kind:
         return
     except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything else is its fault
-        fail(f"scan() raises {fault!r}, not {kind.__name__}: {advice}")
-    fail(f"scan() goes on where it should raise {kind.__name__}: {advice}")
+        fail(f"{who} raises {fault!r}, not {kind.__name__}: {advice}")
+    fail(f"{who} goes on where it should raise {kind.__name__}: {advice}")

@@ -10,8 +10,13 @@ from pydantic import ValidationError
 
 from rediver_agent.contract.findings import Finding, FindingType, Location, Severity
 from rediver_agent.contract.results import CommandResult, ResultStatus
-from rediver_agent.interfaces import AnyEnricher, AnyObserver, ObservedCommand
-from rediver_agent.testing._checks import check_name_and_options, fail
+from rediver_agent.interfaces import AnyEnricher, AnyObserver, Enricher, ObservedCommand, Observer
+from rediver_agent.testing._checks import (
+    check_async,
+    check_name_and_options,
+    fail,
+    valid_options,
+)
 
 _THEN: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _BARE: Final = [
@@ -34,8 +39,8 @@ SAMPLES: Final[Sequence[Finding]] = (*_BARE, _PLACED)
 
 def check_enricher(enricher: AnyEnricher, findings: Sequence[Finding] = (), **options: Any) -> None:
     """What every enricher must do: with `findings`, and with those that have little in them."""
-    check_name_and_options(enricher)
-    valid = enricher.options.model_validate(options)
+    check_name_and_options(enricher, Enricher)
+    valid = valid_options(enricher, options)
     for finding in (*findings, *SAMPLES):
         before = finding.model_dump_json()
         answer = _enriched(enricher, Finding.model_validate_json(before), valid)
@@ -69,8 +74,10 @@ def _check_enriched(answer: Finding, finding: Finding) -> None:
 
 def check_observer(observer: AnyObserver, **options: Any) -> None:
     """What every observer must do: commands of all kinds begin, and end in all ways."""
-    check_name_and_options(observer)
-    valid = observer.options.model_validate(options)
+    check_name_and_options(observer, Observer)
+    check_async(observer, "started")
+    check_async(observer, "finished")
+    valid = valid_options(observer, options)
     anyio.run(_check_told, observer, valid)
 
 
@@ -91,8 +98,6 @@ async def _check_told(observer: AnyObserver, options: Any) -> None:
 
 
 async def _told(what: str, answer: Awaitable[None]) -> None:
-    if not inspect.isawaitable(answer):
-        fail(f"{what}() is not async: write it as `async def {what}`")
     try:
         await answer
     except Exception as fault:  # noqa: BLE001 - foreign code runs here; anything is its fault

@@ -5,6 +5,7 @@ import json
 import subprocess  # noqa: TID251 - memory is measured in a process of its own
 import sys
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -192,6 +193,22 @@ def by_window(text, built=(), seen=(), size=2**18):
     events = [(path, value) for path, values in walk(window, root) for value in values]
     window.finish()
     return events
+
+
+class Shaped(msgspec.Struct):
+    x: int
+
+
+@pytest.mark.parametrize("size", [16, 1000, 2**18])
+def test_what_is_of_the_shape_comes_as_it_and_the_rest_plain(size):
+    values = [{"x": n} if n % 50 else {"x": str(n)} for n in range(500)] + ["odd", None]
+    text = io.BytesIO(json.dumps({"at": values}).encode())
+    pairs = outline(text, {"at.item"}, (), into={"at.item": Shaped}, window=size)
+    seen_through_outline = [value for _, value in pairs]
+
+    for found in (seen_through_outline, [*items(text, "at.item", into=Shaped, window=size)]):
+        assert [{"x": each.x} if isinstance(each, Shaped) else each for each in found] == values
+        assert sum(isinstance(each, Shaped) for each in found) == 490
 
 
 LAID_OUT = {

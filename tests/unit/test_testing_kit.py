@@ -100,6 +100,10 @@ class DemandingOptions(BaseModel, extra="forbid"):
     token: str
 
 
+async def knows_it(*_: object) -> str:
+    return "1.0"
+
+
 class SwallowsExitCodes(ToyScanner):
     async def scan(self, ctx: ScanContext, options: Options) -> ScanReport:
         await ctx.run("toy", f"--depth={options.depth}", ok=range(256))
@@ -127,6 +131,14 @@ class HidesTheMissingTool(ToyScanner):
         (type("B", (ToyScanner,), {"program": ""})(), "program is empty"),
         (type("C", (ToyScanner,), {"options": LooseOptions})(), 'extra="forbid"'),
         (type("D", (ToyScanner,), {"options": DemandingOptions})(), "give every option a default"),
+        (ToyScanner, r"ToyScanner is a class: .* ToyScanner\(\)"),
+        (ToyParser(), "is no Scanner"),
+        (type("E", (ToyScanner,), {"from_command": frozenset({"deep"})})(), "none of the options"),
+        (type("F", (ToyScanner,), {"scan": lambda *_: None})(), "write it as `async def scan`"),
+        (
+            type("G", (ToyScanner,), {"probe": knows_it})(),
+            r"probe\(\) goes on where it should raise",
+        ),
         (SwallowsExitCodes(), "name the exit codes"),
         (TakesAnyReport(), "no report is no clean scan"),
         (HidesTheMissingTool(), "let ToolMissing go"),
@@ -135,6 +147,19 @@ class HidesTheMissingTool(ToyScanner):
 def test_a_scanner_that_breaks_a_promise_is_told_which(scanner, sentence, tmp_path):
     with pytest.raises(AssertionError, match=sentence):
         check_scanner(scanner, RECORDED, tmp_path, parser=ToyParser())
+
+
+@pytest.mark.parametrize(
+    ("played", "options", "sentence"),
+    [
+        (Played(1, files={"report.json": SAMPLE}), {}, "exit code 1.*name its exit code among"),
+        (Played(files={"out.json": SAMPLE}), {}, "it leaves out.json in.*by the name that scan"),
+        (Played(files={"report.json": SAMPLE}), {"deep": 1}, "given are not valid: .*deep"),
+    ],
+)
+def test_a_recording_that_does_not_fit_is_told_what_to_change(played, options, sentence, tmp_path):
+    with pytest.raises(AssertionError, match=f"(?s){sentence}"):
+        check_scanner(ToyScanner(), {"toy": played}, tmp_path, **options)
 
 
 class SaysYesToAll(ToyParser):

@@ -1,6 +1,6 @@
-"""A leak as the parser reads it. msgspec takes it from the report where all of it is as it should be.
+"""A leak as the parser wants it, and as msgspec reads it from the report of an ordinary one.
 
-Whatever is of another shape, or of version 7, is brought into this one by the parser.
+What is of another shape, or of version 7, is brought into this one by the parser.
 """
 
 from typing import Annotated, Final

@@ -73,7 +73,7 @@ class GitleaksParser(Parser):
         for path, value in outline(stream, {"item"}, {""}, into={"item": Leak}):
             if path:
                 try:
-                    yield _finding(value)
+                    yield finding(value)
                 except Unreadable as reason:
                     unreadable += 1
                     if unreadable <= TOLD:
@@ -86,7 +86,8 @@ class GitleaksParser(Parser):
             yield Notice("error", f"{unreadable - TOLD} more leaks could not be read")
 
 
-def _finding(value: object) -> Finding:
+def finding(value: object) -> Finding:
+    """The finding of an entry. Raises `Unreadable`."""
     leak = value if isinstance(value, Leak) else _read(value)
     rule = leak.rule[:_MAX_WORD]
     fields: dict[str, Any] = {

@@ -63,7 +63,7 @@ def linked(said: str, limit: int) -> list[str]:
     start = said.find("](http") + 2
     while start > 1 and len(found) < limit:
         end = said.find(")", start, start + _MAX_ADDRESS)
-        if end > 0 and not any(map(str.isspace, said[start:end])):
+        if end > 0 and said[start:end].split() == [said[start:end]]:  # without any space
             found.append(said[start:end])
         start = said.find("](http", start) + 2
     return found

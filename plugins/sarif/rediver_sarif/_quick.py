@@ -12,7 +12,7 @@ from msgspec import UNSET, Raw
 
 from rediver_agent.contract import Finding, FindingType
 from rediver_sarif import _details as details
-from rediver_sarif._about import NOTHING, Own
+from rediver_sarif._about import Own
 from rediver_sarif._finding import MAX_LOCATIONS, MAX_STEPS, Case, Fields, Findings, validated
 from rediver_sarif._package import facts
 from rediver_sarif._plain import Flow, Place, Result, flows, places

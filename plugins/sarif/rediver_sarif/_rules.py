@@ -95,7 +95,7 @@ class Rules:
         return known or self.severity(named, {"level": level}, "fail", None)
 
     def common(self, named: Named, level: str | None) -> "Common | None":
-        """What all results of a rule and a level have that add nothing; None if they are secrets."""
+        """What all results of a rule have that add nothing; None if they are secrets."""
         if level not in LEVELS:
             level = None
         if level not in named.commons:

@@ -7,6 +7,8 @@ from itertools import repeat
 
 import pytest
 
+from rediver_agent import ReportUnreadable
+
 MEASURE = """
 import re, sys
 from pathlib import Path
@@ -121,6 +123,41 @@ def test_much_of_what_is_looked_through_costs_each_result_little(findings, a_res
     )
 
     assert len(found) == 2000
+
+
+LONG = "x" * 3900
+
+
+def overrides(count, **more):
+    descriptor = {key: f"{n}{LONG}" for n, key in enumerate(("id", "guid", "name"))}
+    one = {"descriptor": descriptor, "configuration": {"level": "note"}} | more
+    return [{"ruleConfigurationOverrides": [one] * count}]
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"originalUriBaseIds": {f"B{n}": {"uri": f"{n}/{LONG}"} for n in range(250)}},
+        {"invocations": overrides(400)},
+    ],
+    ids=["bases", "overrides"],
+)
+def test_what_is_held_of_all_runs_is_limited(events, sarif, run):
+    one = sarif(**run)["runs"]
+
+    assert events({"version": "2.1.0", "runs": one * 2})
+    with pytest.raises(ReportUnreadable, match="more base ids and overrides than are read"):
+        events({"version": "2.1.0", "runs": one * 10})
+
+
+def test_of_an_override_only_what_counts_is_held(findings, a_result):
+    much = {"level": "error", "parameters": {"text": LONG * 50}}
+    override = {"descriptor": {"id": "R1"}, "configuration": much, "properties": {"text": LONG}}
+    overriding = [{"ruleConfigurationOverrides": [override] * 60}]
+
+    (found,) = findings(a_result("R1"), rules=[{"id": "R1"}], invocations=overriding)
+
+    assert found.severity == "high"
 
 
 def deep(levels, inner):

@@ -61,6 +61,27 @@ locations = st.fixed_dictionaries(
     {},
     optional={"physicalLocation": physicals, "message": st.just({"text": "here"}), "id": numbers},
 ) | st.sampled_from([{"logicalLocations": [{"name": "f"}]}, 5, {"physicalLocation": 5}])
+steps = st.fixed_dictionaries(
+    {"physicalLocation": st.fixed_dictionaries({"artifactLocation": addresses, "region": regions})},
+    optional={"message": st.fixed_dictionaries({"text": texts}), "id": st.integers(-2, 3)},
+)
+threads = st.fixed_dictionaries(
+    {
+        "locations": st.lists(
+            st.fixed_dictionaries(
+                {"location": steps | locations}, optional={"nestingLevel": numbers}
+            ),
+            max_size=3,
+        )
+    },
+    optional={"id": texts},
+)
+flows = st.lists(
+    st.fixed_dictionaries(
+        {"threadFlows": st.lists(threads, max_size=2)}, optional={"message": st.just({})}
+    ),
+    max_size=2,
+) | st.sampled_from([[{}], 5, None, [{"threadFlows": None}]])
 RARE = {
     "kind": st.sampled_from(["fail", "open", "pass", 5]),
     "level": st.sampled_from(["error", "note", "odd", None, []]),
@@ -72,10 +93,8 @@ RARE = {
     ),
     "partialFingerprints": st.sampled_from([{"line": "z:1"}, {"secretHash": "q"}, None]),
     "suppressions": st.sampled_from([[{"kind": "inSource"}], [{"status": "rejected"}], [], None]),
-    "codeFlows": st.just(
-        [{"threadFlows": [{"locations": [{"location": {"message": {"text": "s"}}}]}]}]
-    ),
-    "relatedLocations": st.just([{"message": {"text": "there"}}]) | st.lists(locations) | numbers,
+    "codeFlows": flows,
+    "relatedLocations": st.lists(steps) | st.lists(locations) | numbers,
     "hostedViewerUri": st.just("https://viewer.example/"),
     "baselineState": st.sampled_from(["new", "absent"]),
     "taxa": st.just([{"id": "79", "toolComponent": {"name": "CWE"}}]),
@@ -171,6 +190,7 @@ def test_an_address_that_is_remembered_is_the_one_that_is_resolved(bases, uri, b
         {"fingerprints": {"a/v1": "x"}, "properties": {}},
         {"message": {"text": TRIVY}},
         {"suppressions": [{"kind": "inSource"}]},
+        {"kind": "fail", "relatedLocations": [{"id": 1, "message": {"text": "there"}}]},
     ],
 )
 def test_an_ordinary_result_takes_the_quick_way(a_result, more):

@@ -58,6 +58,28 @@ def test_a_run_that_failed_is_an_error_and_keeps_its_findings(events, a_result, 
     assert isinstance(found[-1], Finding)
 
 
+@pytest.mark.parametrize(
+    "crash", [{"exitSignalName": "SIGSEGV"}, {"processStartFailureMessage": "not found"}]
+)
+def test_a_tool_that_crashed_has_failed_whatever_it_says_of_itself(events, a_result, sarif, crash):
+    invocation = {"executionSuccessful": True, **crash}
+    found = events(sarif(a_result(), invocations=[invocation]))
+
+    assert notices(found) == [
+        ("error", "run 1 (lint) says of itself that it failed: it does not say why")
+    ]
+    assert isinstance(found[-1], Finding)
+
+
+@pytest.mark.parametrize("kind", ["toolExecutionNotifications", "toolConfigurationNotifications"])
+def test_an_error_in_a_run_that_succeeded_makes_it_partial_and_no_failure(events, sarif, kind):
+    """As the standard has it in its appendix K; whether a run failed is `executionSuccessful`."""
+    said = {"level": "error", "message": {"text": "a rule threw"}}
+    found = events(sarif(invocations=[{"executionSuccessful": True, kind: [said]}]))
+
+    assert notices(found) == [("warning", "lint: a rule threw")]
+
+
 def test_what_a_tool_complains_of_is_a_warning(events, sarif):
     place = {"physicalLocation": {"artifactLocation": {"uri": "a.ts"}}}
     said = [

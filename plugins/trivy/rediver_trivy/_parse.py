@@ -3,9 +3,11 @@
 A clean report has no `Results`, and is clean only if the rest is a report of trivy.
 """
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any, BinaryIO, Final
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, BinaryIO, Final
 
 from pydantic import ValidationError
 
@@ -21,7 +23,7 @@ _RESULTS: Final = ("Results.item", "Resources.item.Results.item")
 _SUPPRESSED: Final = "ExperimentalModifiedFindings"
 _PLACE: Final = {"Target": "target", "Class": "kind", "Type": "type"}
 _ARCHIVE: Final = "./"  # so begins no name of an image; the scanner names archives so
-_MAX_PLACES: Final = 20_000  # some 10 MiB, in a report that names them last
+_IN_MEMORY: Final = 1 << 20  # bytes of the names of results, in a report that names them last
 _TOLD: Final = 5  # entries that could not be read; the others are counted
 
 _HEADER: Final = {"SchemaVersion", "ArtifactName", "ArtifactType", "ClusterName", "Trivy.Version"}
@@ -63,16 +65,18 @@ class TrivyParser(Parser):
                 yield event
                 done += 1
         except _NamedLater:  # keys in another order than trivy's: sorted ones, say
-            yield from islice(_Reading(_places(stream)).events(stream), done, None)
+            with SpooledTemporaryFile(_IN_MEMORY) as places:
+                _write_places(stream, places)
+                places.seek(0)
+                yield from islice(_Reading(places).events(stream), done, None)
 
 
 class _Reading:
-    """One pass over a report. `places` are those of its results, if they are known already."""
+    """One pass over a report. `places` has the names of its results, if they are known already."""
 
-    def __init__(self, places: Sequence[dict[str, str]] | None = None) -> None:
+    def __init__(self, places: IO[bytes] | None = None) -> None:
         self._places = places
         self._header: dict[str, Any] = {}
-        self._results = 0
         self._names: dict[str, str] = {}
         self._place: Place | None = None
         self._unread = 0
@@ -103,9 +107,8 @@ class _Reading:
 
     def _begin(self) -> None:
         self._names, self._place = {}, None
-        if self._places is not None and self._results < len(self._places):
-            self._names = self._places[self._results]
-        self._results += 1
+        if self._places is not None:
+            self._names = json.loads(self._places.readline() or b"{}")
 
     def _read(self, kind: str, raw: object) -> Finding | Notice | None:
         try:
@@ -152,17 +155,21 @@ class _Reading:
         return Notice("error", f"one of trivy's {kind} could not be read: {why}")
 
 
-def _places(stream: BinaryIO) -> list[dict[str, str]]:
-    """What the results are called, in their order."""
-    found: list[dict[str, str]] = []
-    for path, value in outline(stream, _NAMES, _RESULTS):
-        if path in _RESULTS:
-            if len(found) == _MAX_PLACES:
-                break
-            found.append({})
-        else:
-            found[-1][_PLACE[path.rpartition(".")[2]]] = text(value)
-    return found
+def _write_places(stream: BinaryIO, places: IO[bytes]) -> None:
+    """What the results are called, in their order, a line for each."""
+    names: dict[str, str] | None = None
+    try:
+        for path, value in outline(stream, _NAMES, _RESULTS):
+            if path in _RESULTS:
+                if names is not None:
+                    places.write(json.dumps(names).encode() + b"\n")
+                names = {}
+            elif names is not None:
+                names[_PLACE[path.rpartition(".")[2]]] = text(value)
+        places.write(json.dumps(names or {}).encode() + b"\n")
+    except OSError as fault:
+        said = f"the names of trivy's results cannot be kept in a temporary file: {fault}"
+        raise ReportUnreadable(f"{said}; is TMPDIR full?") from fault
 
 
 def _check_version(header: dict[str, Any]) -> None:

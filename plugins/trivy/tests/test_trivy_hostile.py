@@ -4,6 +4,7 @@ import io
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,11 @@ from hypothesis import strategies as st
 from rediver_agent import Notice, ReportUnreadable
 from rediver_agent.contract import Finding
 from rediver_agent.testing import parse
+from rediver_trivy._findings import finding
 from rediver_trivy._parse import TrivyParser
+from rediver_trivy._place import Place
+from rediver_trivy._values import Unreadable
+from rediver_trivy._vulnerability import Advisory
 
 SECRET = "hunter2" * 3
 GOOD = {"VulnerabilityID": "CVE-2024-1", "PkgName": "left-pad", "Severity": "HIGH"}
@@ -58,6 +63,41 @@ kinds = st.sampled_from(
     ]
 )
 results = st.dictionaries(kinds, st.lists(entries, max_size=3) | odd, max_size=5) | odd
+words = st.sampled_from(
+    ["", "x", "y" * 1001, "z" * 600, "é", "UNKNOWN", "1.0, 2.0", "nvd", 5, None]
+)
+lists = st.lists(st.sampled_from(["CVE-1", "a", "b"]), max_size=3) | st.sampled_from(
+    [None, ["a"] * 201, [5, "a"], "x"]
+)
+scores = st.dictionaries(
+    st.sampled_from(["nvd", "ghsa", "zzz", "redhat"]),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "V3Score": st.sampled_from([7.5, 0, "7", None, 11, True, 9]),
+            "V3Vector": words,
+            "V40Score": st.just(3.1),
+            "V2Score": st.just(1),
+        },
+    ),
+)
+long = words | st.just("t" * 21_000)
+advisories = st.fixed_dictionaries(
+    {"VulnerabilityID": st.sampled_from(["CVE-2024-1", "GHSA-x", ""]), "PkgName": st.just("p")},
+    optional={
+        **dict.fromkeys(("Severity", "InstalledVersion", "FixedVersion", "PrimaryURL"), words),
+        **dict.fromkeys(("SeveritySource", "PublishedDate", "LastModifiedDate", "PkgPath"), words),
+        **dict.fromkeys(("VendorIDs", "CweIDs", "References"), lists),
+        **dict.fromkeys(("Title", "Description"), long),
+        "Status": st.sampled_from(["affected", "not_affected"]),
+        "Fingerprint": words,
+        "CVSS": scores | odd,
+        "DataSource": st.fixed_dictionaries({"ID": words}, optional={"Name": words}) | odd,
+        "PkgIdentifier": st.fixed_dictionaries({"PURL": words}) | odd,
+        "Layer": st.fixed_dictionaries({"Digest": words}, optional={"DiffID": words}) | odd,
+        "PkgID": odd,
+    },
+)
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -75,8 +115,64 @@ def test_whatever_stands_in_a_report_is_read_or_told(found, more):
     assert kept[-1].properties["target"] == "lock"
     told = [event for event in events if isinstance(event, Notice)]
     assert len(told) <= 6
-    for finding in kept:
-        Finding.model_validate_json(finding.model_dump_json())
+    for each in kept:
+        Finding.model_validate_json(each.model_dump_json())
+
+
+def both_ways_are_the_same(entry):
+    place = Place(target="lock", kind="lang-pkgs", type="npm")
+    result = {"Target": "lock", "Class": "lang-pkgs", "Type": "npm", "Vulnerabilities": [entry]}
+    report = {"SchemaVersion": 2, "ArtifactName": ".", "Results": [result]}
+
+    (event,) = parse(TrivyParser(), json.dumps(report).encode())
+
+    try:
+        thorough = finding("Vulnerabilities", entry, place)
+    except Unreadable as reason:
+        assert isinstance(event, Notice)
+        assert str(reason) in event.message  # noqa: PT017 - either is right, if both ways say it
+    else:
+        assert isinstance(event, Finding)
+        assert thorough is not None
+        assert event.model_dump_json() == thorough.model_dump_json()
+
+
+@FEW
+@given(advisories)
+def test_an_advisory_is_the_same_finding_whichever_way_it_is_read(entry):
+    both_ways_are_the_same(entry)
+
+
+@pytest.mark.slow
+@settings(FEW, max_examples=10_000)
+@given(advisories)
+def test_many_advisories_are_the_same_findings_whichever_way_they_are_read(entry):
+    both_ways_are_the_same(entry)
+
+
+def test_what_trivy_writes_is_read_the_quick_way():
+    about = {
+        **GOOD,
+        "VendorIDs": ["GHSA-aaaa-bbbb-cccc"],
+        "PkgID": "left-pad@1.0.0",
+        "PkgIdentifier": {"PURL": "pkg:npm/left-pad@1.0.0", "UID": "1f"},
+        "InstalledVersion": "1.0.0",
+        "FixedVersion": "1.0.1, 2.0.0",
+        "Status": "fixed",
+        "Layer": {},
+        "SeveritySource": "ghsa",
+        "PrimaryURL": "https://avd.aquasec.com/nvd/cve-2024-1",
+        "DataSource": {"ID": "ghsa", "Name": "GitHub", "URL": "https://github.com/advisories"},
+        "Title": "left-pad: pads right",
+        "Description": "Of `left-pad`.",
+        "CweIDs": ["CWE-79"],
+        "VendorSeverity": {"ghsa": 3},
+        "CVSS": {"ghsa": {"V3Vector": "CVSS:3.1/AV:N", "V3Score": 7.5}},
+        "References": ["https://github.com/advisories/GHSA-aaaa-bbbb-cccc"],
+        "PublishedDate": "2024-01-01T00:00:00Z",
+    }
+
+    assert msgspec.json.decode(json.dumps(about), type=Advisory)
 
 
 @FEW

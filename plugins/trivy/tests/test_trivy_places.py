@@ -171,6 +171,15 @@ def test_entries_know_their_result_even_if_its_name_comes_after_them(first):
     assert [f.properties["target"] for f in events if isinstance(f, Finding)] == ["a", "b", "c"]
 
 
+def test_any_number_of_results_may_name_themselves_last():
+    names = [f"{number}/{'x' * 990}" for number in range(3000)]
+    turned = [{"Vulnerabilities": [vulnerability()], "Target": name} for name in names]
+
+    events = parse(TrivyParser(), report_of(*turned))
+
+    assert [f.properties["target"] for f in events if isinstance(f, Finding)] == names
+
+
 def test_entries_know_which_result_they_stand_in():
     system = result("Vulnerabilities", vulnerability(), Target="host (debian 12)", Class="os-pkgs")
     bare = {"Vulnerabilities": [vulnerability()]}
