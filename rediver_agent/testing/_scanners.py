@@ -27,12 +27,10 @@ from rediver_agent.testing._checks import (
     valid_options,
 )
 from rediver_agent.testing._contexts import FakeScanContext, Recorded, scan
+from rediver_agent.testing._scan_trials import scan_trials
 from rediver_agent.testing._trials import (
-    TIME_OUT_SECONDS,
     UNUSED_EXIT_CODE,
-    Trial,
     changed,
-    cut,
     emptied,
     judge,
     reporting,
@@ -61,15 +59,15 @@ def check_scanner(
     a scanner that asks for a file in it. None of `secrets` may show in what goes to the server.
     """
     _check_declaration(scanner)
-    known = [*secrets, *secrets_of(valid_options(scanner, options))]
-    report, by = _check_played(scanner, recorded, directory, options, known)
+    given = [*secrets_of(valid_options(scanner, options))]
+    report, by = _check_played(scanner, recorded, directory, options, given)
     reader = parser or _installed(report.format)
     way = import_module("rediver_agent.testing._whole_way")  # the whole agent: half a second
     workplace = way.scans(scanner, {report.format: reader}, options, target)
-    trials = _trials(scanner, recorded, reporting(recorded, by), known)
+    trials = scan_trials(scanner.program, recorded, reporting(recorded, by), given)
     for some in (trials[:1], trials[1:]):  # what does not even end well is told at once
         for trial, ran in zip(some, way.run_trials(directory, some, workplace), strict=True):
-            judge(trial, ran, known)
+            judge(trial, ran, [*secrets, *given])
             if trial.status == "completed" and not ran.result.get("findings_count"):
                 fail(
                     f"{trial.what}: the parser {report.format!r} finds nothing in it: record a run "
@@ -186,71 +184,6 @@ def _check_argv(scanner: AnyScanner, ctx: FakeScanContext, secrets: Collection[s
                 f"a secret is in the arguments of {argv[0]}, where everybody on the host can read "
                 "it: pass it by ctx.run(…, environment=…), or in a file in ctx.work_dir"
             )
-
-
-def _trials(
-    scanner: AnyScanner, recorded: Recorded, names: frozenset[str], secrets: Collection[str]
-) -> list[Trial]:
-    """The hostile cases, as the agent has to see them."""
-    program = scanner.program
-    let_go = "let the cancellation go, and shield nothing from it"
-    said = f"{program}: out of luck {' '.join(secrets)}\n"
-    crashed = changed(recorded, names, exit_code=UNUSED_EXIT_CODE, stderr=said)
-    return [
-        Trial(
-            "the recorded run",
-            recorded,
-            "record a run that ends well, and whose report its parser can read",
-            status="completed",
-        ),
-        Trial(
-            f"{program} is missing",
-            recorded,
-            "let ToolMissing go",
-            reason="tool_missing",
-            without_tool=True,
-        ),
-        Trial(
-            f"{program} fails after its report (exit code {UNUSED_EXIT_CODE})",
-            crashed,
-            "name the exit codes that mean a whole run in `ok`, and let ToolError go",
-        ),
-        Trial(
-            f"{program} is killed after its report",
-            recorded,
-            "let ToolError go: its exit_code is None",
-            hostile=names,
-            ending="is killed",
-        ),
-        Trial(
-            f"{program} leaves no report",
-            without_report(recorded, names),
-            "no report is no clean scan: use ctx.parse()",
-        ),
-        Trial(
-            f"{program} leaves half a report",
-            cut(recorded, names),
-            "its parser must raise ReportUnreadable, or yield a Notice of the level error",
-        ),
-        Trial(
-            f"{program} hangs after its report, with a child that ignores signals",
-            recorded,
-            let_go,
-            reason="timeout",
-            hostile=names,
-            ending="hangs",
-            seconds=TIME_OUT_SECONDS,
-        ),
-        Trial(
-            f"{program} hangs after its report and is cancelled",
-            recorded,
-            let_go,
-            status="cancelled",
-            hostile=names,
-            ending="hangs",
-            cancelled=True,
-        ),
-    ]
 
 
 def _installed(format_name: str) -> Parser:

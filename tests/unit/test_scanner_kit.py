@@ -203,7 +203,14 @@ class Careless(Toy):
 
 
 def test_a_secret_of_the_options_that_the_tool_prints_does_not_show(tmp_path):
-    check_scanner(Keyed(), RECORDED, tmp_path, parser=ToyParser(), api_token="hunter2hunter2")
+    check_scanner(
+        Keyed(),
+        RECORDED,
+        tmp_path,
+        parser=ToyParser(),
+        secrets=["hunter3"],
+        api_token="hunter2hunter2",
+    )
 
 
 @pytest.mark.parametrize(
