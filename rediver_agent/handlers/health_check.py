@@ -148,7 +148,6 @@ async def _version(scanner: AnyScanner, job: Job, settings: Settings, spool: Spo
             base=base,
             cache_dir=private_directory(settings.state_dir / "cache" / scanner.name),
             spool=spool,
-            on_start=lambda: None,
         )
         return str(await scanner.probe(context))
     finally:

@@ -5,7 +5,6 @@ that was not whole are each a failed outcome with its reason. What was found bef
 partial coverage.
 """
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -112,8 +111,8 @@ class ScanHandler:
         scan = replace(scan, around=await anyio.to_thread.run_sync(self._look_around, scan))
         seconds = scan.payload.timeout_seconds
         outcome: Outcome | None = None
-        with anyio.CancelScope() as time_out:
-            report = await self._run_tool(scan, time_out)
+        with anyio.move_on_after(seconds) as time_out:
+            report = await self._run_tool(scan)
             if not time_out.cancel_called:  # else the scanner has swallowed it: half a report
                 outcome = await self._read_report(scan, report)
         if outcome is None:
@@ -148,11 +147,7 @@ class ScanHandler:
             scan, writer.summary, unreadable, self.configuration.settings.agent.name, self.now()
         )
 
-    async def _run_tool(self, scan: Scan, time_out: anyio.CancelScope) -> ScanReport:
-        def start_the_clock() -> None:
-            if time_out.deadline == math.inf:
-                time_out.deadline = anyio.current_time() + scan.payload.timeout_seconds
-
+    async def _run_tool(self, scan: Scan) -> ScanReport:
         context = AgentScanContext(
             job=scan.job,
             scanner=scan.scanner,
@@ -162,7 +157,6 @@ class ScanHandler:
             base=scan.base,
             cache_dir=self._cache(scan.scanner.name),
             spool=self.spool,
-            on_start=start_the_clock,
             grace=self.grace,
         )
         scan.job.say(None, f"{scan.scanner.name} is scanning")

@@ -1,7 +1,7 @@
 """What the agent hands to a scanner: the real `ScanContext`."""
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -29,7 +29,6 @@ class AgentScanContext:
     base: Path
     cache_dir: Path
     spool: Spool
-    on_start: Callable[[], None]
     grace: timedelta = GRACE
     log: Log = field(init=False)
     work_dir: Path = field(init=False)
@@ -38,9 +37,7 @@ class AgentScanContext:
     def __post_init__(self) -> None:
         self.log = logging.LoggerAdapter(log, {"command_id": self.job.id})
         self.work_dir = private_directory(self.base / "work")
-        self._tools = ToolRuns(
-            self.job, self.directory, self.base, self.spool, self.on_start, self.grace
-        )
+        self._tools = ToolRuns(self.job, self.directory, self.base, self.spool, self.grace)
 
     async def run(
         self,

@@ -6,7 +6,7 @@ A run is written down before it begins, so that a next agent can end what a kill
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path, PurePosixPath
@@ -33,7 +33,6 @@ class ToolRuns:
     directory: int
     base: Path
     spool: Spool
-    on_start: Callable[[], None] = lambda: None
     grace: timedelta = process.GRACE
     _runs: int = 0
 
@@ -73,7 +72,6 @@ class ToolRuns:
 
     def _started(self, run: process.StartedProcess) -> None:
         self.spool.record_run(self.job.id, RecordedRun(run.run_id, run.pid, run.create_time))
-        self.on_start()
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -30,7 +30,6 @@ def agent_context(scanner: AnyScanner, directory: Path, base: Path) -> Generator
             base=private_directory(base),
             cache_dir=private_directory(base / "cache"),
             spool=spool,
-            on_start=lambda: None,
         )
     finally:
         spool.close()

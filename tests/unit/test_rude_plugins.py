@@ -252,3 +252,13 @@ def test_an_outcome_that_could_not_be_written_is_no_success(tmp_path):
     spool.close()
 
     assert (outcome.status, outcome.metadata["reason"]) == ("failed", "agent_error")
+
+
+async def waits_before_it_starts_anything(_):
+    await anyio.sleep_forever()
+
+
+def test_a_scanner_that_never_starts_its_tool_is_a_time_out_too(tmp_path):
+    result = outcomes(tmp_path, waits_before_it_starts_anything, timeout_seconds=1)
+
+    assert (result["status"], result["metadata"]["reason"]) == ("failed", "timeout")
