@@ -1,4 +1,5 @@
-"""Parsers that the operator makes of installed ones, by options: `parsers:` and `--mapping`.
+"""What is installed, as the settings have it: the plugins that may be loaded, and the parsers that
+the operator makes of installed ones by options (`parsers:` and `--mapping`).
 
 What is wrong with the options is a `ConfigurationError` before any report is read.
 """
@@ -12,9 +13,16 @@ from pydantic import ValidationError
 
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.interfaces import Parser
-from rediver_agent.registry import Registry
-from rediver_agent.settings import ParserSection
+from rediver_agent.plugin_manager import load_plugins
+from rediver_agent.registry import Registry, build_registry
+from rediver_agent.settings import ParserSection, Settings
 from rediver_agent.settings_file import explained, read_yaml
+
+
+def installed(settings: Settings) -> Registry:
+    """Everything that the plugins of this installation provide. Raises `ConfigurationError`."""
+    plugins = load_plugins(settings.security.allowed_plugins)
+    return with_parsers(build_registry(plugins), settings.parsers)
 
 
 def with_parsers(registry: Registry, sections: Sequence[ParserSection]) -> Registry:

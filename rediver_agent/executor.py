@@ -11,7 +11,7 @@ import math
 import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from functools import partial
@@ -31,6 +31,7 @@ from rediver_agent.errors import (
     SpoolError,
     TypeNotAllowed,
 )
+from rediver_agent.leftover_tasks import end_tasks, remember_tasks
 from rediver_agent.log import current_command
 from rediver_agent.policy import Policy
 from rediver_agent.process import Ended
@@ -212,6 +213,7 @@ class Executor:
         job.scope = anyio.CancelScope()
         job.started_at = started = self._now()
         named = current_command.set(job.id)
+        tasks = remember_tasks()
         self.on_begin(job)
         outcome = _never_ran()
         try:
@@ -225,6 +227,7 @@ class Executor:
             raise
         finally:
             with anyio.CancelScope(shield=True, deadline=anyio.current_time() + WRITE_SECONDS):
+                outcome = _without(await end_tasks(tasks), job, outcome)
                 outcome = await self._write(job, outcome, started)
             self._count(job, outcome)
             current_command.reset(named)
@@ -325,6 +328,14 @@ class Executor:
             attempt=job.attempt,
             retryable=outcome.retryable or None,
         )
+
+
+def _without(tasks: Sequence[str], job: Job, outcome: Outcome) -> Outcome:
+    """The outcome, saying which tasks the plugin has left: they are ended, its work is over."""
+    if not tasks:
+        return outcome
+    log.warning("%s: the plugin left tasks behind, which are ended: %s", job.id, ", ".join(tasks))
+    return replace(outcome, metadata={**outcome.metadata, "leftover_tasks": list(tasks)})
 
 
 def failure(reason: Reason, error: str, *, retryable: bool = False) -> Outcome:

@@ -12,7 +12,7 @@ from rediver_agent.errors import ConfigurationError
 from rediver_agent.interfaces import AnyEnricher, AnyObserver
 from rediver_agent.plugin_manager import explained as foreign
 from rediver_agent.registry import Registry
-from rediver_agent.settings import PluginSection
+from rediver_agent.settings import PluginSection, Settings
 from rediver_agent.settings_file import explained
 
 Listed = TypeVar("Listed", AnyEnricher, AnyObserver)
@@ -26,6 +26,19 @@ def enricher(registry: Registry, section: PluginSection) -> tuple[AnyEnricher, B
 def observer(registry: Registry, section: PluginSection) -> tuple[AnyObserver, BaseModel]:
     """An observer that is listed, with its options. Raises `ConfigurationError`."""
     return _usable(registry, registry.observers, "observer", section)
+
+
+def listed_problems(settings: Settings, registry: Registry) -> list[str]:
+    """What is listed and cannot be used, in a sentence each."""
+    problems: list[str] = []
+    for sections, usable in ((settings.enrichers, enricher), (settings.observers, observer)):
+        for section in sections:
+            try:
+                if section.enabled:
+                    usable(registry, section)
+            except ConfigurationError as fault:
+                problems.append(str(fault))
+    return problems
 
 
 def _usable(

@@ -174,7 +174,9 @@ def _load(plugins: Plugins, entry: EntryPoint, origin: PluginOrigin) -> BrokenPl
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
         if plugins.manager.has_plugin(entry.name):
             plugins.manager.unregister(name=entry.name)
-        return BrokenPlugin(origin, explained(fault))
+        named = fault.name if isinstance(fault, ImportError) else None
+        state = "outdated" if (named or "").partition(".")[0] == GROUP else "broken"
+        return BrokenPlugin(origin, explained(fault), state)
     ours = [str(one.message) for one in said if HOST in str(one.message)]
     if ours:
         plugins.deprecated[entry.name] = tuple(dict.fromkeys(ours))
@@ -185,6 +187,8 @@ def explained(fault: BaseException) -> str:
     """Foreign code's fault in a line, even one that cannot say what it is."""
     if isinstance(fault, PluginError):
         return str(fault)
+    if isinstance(fault, ImportError) and (fault.name or "").partition(".")[0] == GROUP:
+        return f"{fault}: it is built for another version of {HOST}, and this is {__version__}"
     try:
         return f"{type(fault).__name__}: {fault}"
     except Exception:  # noqa: BLE001 - foreign code runs here

@@ -1,5 +1,6 @@
 """What plugins provide, by kind and name, each with its plugin. Duplicate names are refused."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,9 @@ from rediver_agent.interfaces import (
 )
 from rediver_agent.plugin_manager import BrokenPlugin, PluginOrigin, Plugins, explained, in_time
 
+log = logging.getLogger(__name__)
+
+SNIFF_SECONDS: Final = 10.0  # for a look at 64 KiB
 NAME: Final = r"[a-z][a-z0-9-]{0,99}"
 _OWN_TYPES: Final = "|".join(CommandType)
 COMMAND_TYPE: Final = rf"(?!(?:{_OWN_TYPES})$)[a-z][a-z0-9_]{{0,49}}"
@@ -97,6 +101,8 @@ class Registry:
     """By the command type that each takes."""
     enrichers: Mapping[str, AnyEnricher] = field(default_factory=dict[str, AnyEnricher])
     observers: Mapping[str, AnyObserver] = field(default_factory=dict[str, AnyObserver])
+    loaded: Mapping[str, PluginOrigin] = field(default_factory=dict[str, PluginOrigin])
+    """Every plugin that is used, by name."""
     deprecated: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """By plugin: what it uses that a later version of the agent will not have."""
 
@@ -135,12 +141,23 @@ class Registry:
 
     def sniff(self, head: bytes) -> Parser:
         """The one parser that knows a report by its first bytes. Raises `ReportUnreadable`."""
-        known = [parser for parser in self.parsers.values() if parser.sniff(head)]
+        known = [parser for parser in self.parsers.values() if _knows(parser, head)]
         if len(known) == 1:
             return known[0]
         formats = ", ".join(sorted(parser.format for parser in known or self.parsers.values()))
         problem = "several formats fit" if known else "no installed parser knows this format"
         raise ReportUnreadable(f"{problem} ({formats}); name one with --parser")
+
+
+def _knows(parser: Parser, head: bytes) -> bool:
+    """Whether a parser says that a report is of its format. One that fails does not know it."""
+    try:
+        return in_time(lambda: parser.sniff(head), SNIFF_SECONDS) is True
+    except Exception as fault:  # noqa: BLE001 - foreign code runs here
+        log.warning(
+            "the parser %s cannot say what a report is: %s", parser.format, explained(fault)
+        )
+        return False
 
 
 def build_registry(plugins: Plugins) -> Registry:
@@ -161,8 +178,13 @@ def build_registry(plugins: Plugins) -> Registry:
         for key, kind, item in provided:
             _held(registry, kind)[kind.name_of(item)] = item
             origins[key] = origin
+    unused = {each.origin for each in broken}
     return replace(
-        registry, origins=origins, broken=tuple(broken), deprecated=dict(plugins.deprecated)
+        registry,
+        origins=origins,
+        broken=tuple(broken),
+        loaded={name: origin for name, origin in plugins.loaded.items() if origin not in unused},
+        deprecated=dict(plugins.deprecated),
     )
 
 

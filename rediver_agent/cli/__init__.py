@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "enroll": ("enroll", "Make this machine an agent of a server, by a token."),
     "run": ("run", "Run as an agent: scan by itself, under a server, or both."),
     "plugins": ("plugins", "Show what is installed, what is usable, and why not."),
+    "plugin": ("plugin", "Begin a plugin of your own."),
     "reports": ("reports", "See what the agent here found by itself."),
     "status": ("status", "Show what the agent here is doing."),
     "doctor": ("doctor", "Look whether all is well, and say what to do where it is not."),

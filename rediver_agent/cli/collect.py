@@ -8,20 +8,21 @@ from typing import Final
 import anyio
 import click
 
+from rediver_agent.cli.aside import plugins_speak_aside
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
 from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.local_scan import LocalScan, run_scans
 from rediver_agent.cli.options import config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.cli.progress import scan_display
+from rediver_agent.configured_parsers import installed
 from rediver_agent.contract.commands import CollectCommand, CollectPayload
 from rediver_agent.durations import parse_duration
 from rediver_agent.enrichment import enrichment_of
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.executor import Job
 from rediver_agent.log import set_up_logging
-from rediver_agent.plugin_manager import load_plugins
-from rediver_agent.registry import Registry, build_registry
+from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 from rediver_agent.settings_file import load
 
@@ -51,11 +52,12 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     end_as_by_ctrl_c()
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
-    registry = build_registry(load_plugins())
+    with plugins_speak_aside():
+        registry = installed(settings)
     enrichment_of(settings, registry)  # before anything is begun
     collections = _planned(_chosen(settings, registry, names), _seconds(timeout))
     with kept_spool(settings) if push else passing_spool(settings.secrets()) as spool:
-        with scan_display(collections) as finished:
+        with scan_display(collections) as finished, plugins_speak_aside():
             outcomes = anyio.run(
                 run_scans, settings, registry, spool, collections, finished, _NO_CI
             )

@@ -9,12 +9,14 @@ from typing import Any, cast
 import click
 import yaml
 
+from rediver_agent.cli.aside import plugins_speak_aside
 from rediver_agent.cli.options import config_option
-from rediver_agent.configured_parsers import with_parsers
+from rediver_agent.configured_parsers import installed
+from rediver_agent.contract.commands import CommandType
+from rediver_agent.handlers.plugin_options import handler_problems
+from rediver_agent.listed_plugins import listed_problems
 from rediver_agent.masking import printable
 from rediver_agent.overlay import Overlay, reset
-from rediver_agent.plugin_manager import load_plugins
-from rediver_agent.registry import build_registry
 from rediver_agent.settings import Settings
 from rediver_agent.settings_file import load
 from rediver_agent.settings_patch import masked
@@ -31,14 +33,27 @@ def check(config_file: Path | None) -> None:
     """Say whether the configuration can be used; exit 2 and one sentence if not."""
     overlay = Overlay.open(config_file)
     settings = overlay.settings
-    if settings.parsers:  # each as a start would make it
-        with_parsers(build_registry(load_plugins()), settings.parsers)
+    problems = _of_plugins(settings)
     mode = "takes commands" if settings.agent.enable_command_polling else "takes no commands"
     roots = ", ".join(settings.allowed_roots()) or "nothing (set security.allowed_targets)"
-    click.echo(f"{config_file or 'defaults and environment'}: ok")
+    if not problems:
+        click.echo(f"{config_file or 'defaults and environment'}: ok")
     click.echo(f"{settings.agent.name} {mode}; a server may have scanned: {roots}")
-    for sentence in overlay.sentences:
+    for sentence in (*overlay.sentences, *problems):
         click.echo(printable(sentence), err=True)
+    if problems:
+        raise SystemExit(2)
+
+
+def _of_plugins(settings: Settings) -> list[str]:
+    """What is said of plugins and cannot be; they are loaded only if something is said of them."""
+    said = settings.parsers or settings.handlers or settings.enrichers or settings.observers
+    theirs = set(settings.security.allowed_command_types) - set(CommandType)
+    if not (said or theirs):
+        return []
+    with plugins_speak_aside():
+        registry = installed(settings)  # each parser as a start would make it
+    return [*handler_problems(settings, registry), *listed_problems(settings, registry)]
 
 
 @command.command("show")

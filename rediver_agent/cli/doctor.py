@@ -19,16 +19,15 @@ from rich.text import Text
 
 from rediver_agent.agent import usable_scanners, utc_now
 from rediver_agent.cli import doctor_host, doctor_server, doctor_tools
+from rediver_agent.cli.aside import plugins_speak_aside
 from rediver_agent.cli.console import console_for
 from rediver_agent.cli.doctor_checks import Check, Examination, Look, not_ok
 from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.options import config_option
-from rediver_agent.configured_parsers import with_parsers
+from rediver_agent.configured_parsers import installed
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.masking import mask, printable
 from rediver_agent.overlay import Overlay
-from rediver_agent.plugin_manager import load_plugins
-from rediver_agent.registry import build_registry
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
 
@@ -85,7 +84,8 @@ async def _examine(
 def _looks(overlay: Overlay, config_file: Path | None, apart: Path) -> list[tuple[str, Look]]:
     """Probes work in a directory apart: the agent's may be what is wrong."""
     settings = overlay.settings
-    registry = with_parsers(build_registry(load_plugins()), settings.parsers)
+    with plugins_speak_aside():
+        registry = installed(settings)
     usable = usable_scanners(settings, registry)
     probed = settings.model_copy(update={"state_dir": apart})
     return [
@@ -95,7 +95,7 @@ def _looks(overlay: Overlay, config_file: Path | None, apart: Path) -> list[tupl
         ("spool", _on(settings, doctor_host.spool)),
         ("running agent", _on(settings, doctor_host.running_agent)),
         ("targets", _on(settings, doctor_host.targets)),
-        ("plugins", partial(doctor_tools.plugins, registry)),
+        ("plugins", partial(doctor_tools.plugins, settings, registry)),
         *doctor_tools.scanners(probed, registry, usable, Spool(apart, now=utc_now)),
         ("collectors", partial(doctor_tools.collectors, settings, registry)),
         ("server", partial(doctor_server.server, settings, utc_now)),

@@ -6,8 +6,9 @@ from rediver_agent.cli.doctor_checks import Check, Look, not_ok, ok
 from rediver_agent.contract.commands import HealthCheckCommand
 from rediver_agent.executor import Job
 from rediver_agent.handlers.health_check import probe
-from rediver_agent.handlers.plugin_options import collector_problem, validated
+from rediver_agent.handlers.plugin_options import collector_problem, handler_problems, validated
 from rediver_agent.interfaces import AnyScanner
+from rediver_agent.listed_plugins import listed_problems
 from rediver_agent.registry import Registry
 from rediver_agent.settings import Settings
 from rediver_agent.spool import Spool
@@ -44,15 +45,22 @@ async def collectors(settings: Settings, registry: Registry) -> list[Check]:
     return lines
 
 
-async def plugins(registry: Registry) -> list[Check]:
-    """What is installed and cannot be loaded."""
-    return [
+async def plugins(settings: Settings, registry: Registry) -> list[Check]:
+    """What is installed and not used, though its operator has not said so; what is listed and
+    cannot be used.
+    """
+    lines = [
         not_ok(
-            f"plugin {broken.origin.name} ({broken.origin.distribution} {broken.origin.version})",
-            f"it cannot be loaded: {broken.problem}; mend or uninstall it",
+            f"plugin {unused.origin.name} ({unused.origin.distribution} {unused.origin.version})",
+            f"it is {unused.state}: {unused.problem}",
         )
-        for broken in registry.broken
+        for unused in registry.broken
+        if unused.state != "blocked"
     ]
+    for name, said in sorted(registry.deprecated.items()):
+        lines.extend(not_ok(f"plugin {name}", f"upgrade it: {sentence}") for sentence in said)
+    problems = [*handler_problems(settings, registry), *listed_problems(settings, registry)]
+    return [*lines, *(not_ok("configuration of plugins", problem) for problem in problems)]
 
 
 async def _no_scanner() -> list[Check]:

@@ -10,20 +10,19 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from rediver_agent.cli.aside import plugins_speak_aside
 from rediver_agent.cli.baseline import Comparison, read_baseline
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
 from rediver_agent.cli.import_file import FileReader
 from rediver_agent.cli.interrupt import end_as_by_ctrl_c
 from rediver_agent.cli.options import baseline_option, config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
-from rediver_agent.configured_parsers import by_file, with_parsers
+from rediver_agent.configured_parsers import by_file, installed
 from rediver_agent.enrichment import enrichment_of
 from rediver_agent.executor import Outcome
 from rediver_agent.handlers.scan_outcome import notices_of
 from rediver_agent.log import set_up_logging
 from rediver_agent.masking import printable
-from rediver_agent.plugin_manager import load_plugins
-from rediver_agent.registry import build_registry
 from rediver_agent.settings_file import load
 
 MAPPED: Final = "json"  # the parser that a mapping is for, unless --parser names another
@@ -63,14 +62,16 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     settings = load(config_file)
     set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
     baseline = read_baseline(baseline_file) if baseline_file else None
-    registry = with_parsers(build_registry(load_plugins()), settings.parsers)
+    with plugins_speak_aside():
+        registry = installed(settings)
     parser = by_file(registry, format_of_file or MAPPED, mapping_file) if mapping_file else None
     enrichment = enrichment_of(settings, registry)
     with kept_spool(settings) if push else passing_spool(settings.secrets()) as spool:
         reader = FileReader(
             settings.agent.name, registry, spool, format_of_file, parser, enrichment
         )
-        outcomes = anyio.run(_read_all, reader, files)
+        with plugins_speak_aside():
+            outcomes = anyio.run(_read_all, reader, files)
         comparison = Comparison(baseline, outcomes, spool.findings) if baseline else None
         write_reports(spool, outcomes, format_name, output, comparison)
         _say(outcomes)

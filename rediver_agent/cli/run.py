@@ -10,15 +10,14 @@ import anyio
 import click
 
 from rediver_agent.agent import Agent
+from rediver_agent.cli.aside import plugins_speak_aside
 from rediver_agent.cli.options import config_option
 from rediver_agent.configuration import Configuration
-from rediver_agent.configured_parsers import with_parsers
+from rediver_agent.configured_parsers import installed
 from rediver_agent.credentials import Secrets
 from rediver_agent.errors import ConfigurationError
 from rediver_agent.log import set_level, set_up_logging
 from rediver_agent.overlay import Overlay
-from rediver_agent.plugin_manager import load_plugins
-from rediver_agent.registry import build_registry
 from rediver_agent.stopping import SECOND_SIGNAL_EXIT, SIGNALS, Ending
 
 
@@ -39,9 +38,10 @@ def command(config_file: Path | None) -> None:
         log_format=overlay.settings.agent.log_format,
     )
     configuration.on_change(lambda changed: set_level(verbose=changed.agent.verbose))
-    registry = with_parsers(build_registry(load_plugins()), overlay.settings.parsers)
-    agent = Agent(overlay, configuration, registry, secrets)
-    ending = anyio.run(agent.run)
+    with plugins_speak_aside():
+        registry = installed(overlay.settings)
+        agent = Agent(overlay, configuration, registry, secrets)
+        ending = anyio.run(agent.run)
     if ending is Ending.RESTART:
         start_anew()
     for number in SIGNALS:  # Python's own end takes handlers away; a late signal is no crash

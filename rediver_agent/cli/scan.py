@@ -6,6 +6,7 @@ from pathlib import Path
 import anyio
 import click
 
+from rediver_agent.cli.aside import plugins_speak_aside
 from rediver_agent.cli.baseline import Comparison, read_baseline
 from rediver_agent.cli.delivery import kept_spool, passing_spool, push_reports
 from rediver_agent.cli.interrupt import end_as_by_ctrl_c
@@ -13,13 +14,11 @@ from rediver_agent.cli.local_scan import chosen_scanners, plan, run_scans
 from rediver_agent.cli.options import baseline_option, config_option, report_options
 from rediver_agent.cli.output import exit_code, write_reports
 from rediver_agent.cli.progress import scan_display
-from rediver_agent.configured_parsers import with_parsers
+from rediver_agent.configured_parsers import installed
 from rediver_agent.durations import parse_duration
 from rediver_agent.enrichment import enrichment_of
 from rediver_agent.log import set_up_logging
-from rediver_agent.plugin_manager import load_plugins
 from rediver_agent.policy import open_typed
-from rediver_agent.registry import build_registry
 from rediver_agent.settings_file import load
 from rediver_agent.suppressions_file import read_suppressions
 
@@ -54,12 +53,13 @@ def command(  # noqa: PLR0913, PLR0917 - click hands in one argument an option
     set_up_logging(secrets=settings.secrets, verbose=settings.agent.verbose)
     _check(target)
     baseline = read_baseline(baseline_file) if baseline_file else None
-    registry = with_parsers(build_registry(load_plugins()), settings.parsers)
+    with plugins_speak_aside():
+        registry = installed(settings)
     names = chosen_scanners(settings, registry, scanners)
     scans = plan(target.absolute(), names, _seconds(timeout))
     enrichment_of(settings, registry)  # before anything is begun
     with kept_spool(settings) if push else passing_spool(settings.secrets()) as spool:
-        with scan_display(scans) as finished:
+        with scan_display(scans) as finished, plugins_speak_aside():
             outcomes = anyio.run(run_scans, settings, registry, spool, scans, finished, os.environ)
         comparison = Comparison(baseline, outcomes, spool.findings) if baseline else None
         write_reports(spool, outcomes, format_name, output, comparison)

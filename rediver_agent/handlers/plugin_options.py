@@ -1,6 +1,7 @@
 """A plugin's options, validated by the plugin's own model. What is wrong is a sentence."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -52,24 +53,34 @@ def from_command(
 
 def handler_problems(settings: Settings, registry: Registry) -> list[str]:
     """What of plugins' command types cannot come to be: each of its commands will fail."""
-    own = set(CommandType)
-    problems = [
-        f"security.allowed_command_types: no installed plugin handles {name!r}; install the one "
-        "that does, or take it out"
-        for name in settings.security.allowed_command_types
-        if name not in own and name not in registry.handlers
-    ]
-    for section in settings.handlers:
-        if section.name not in registry.handlers:
-            problems.append(f"handlers: no installed plugin handles {section.name!r}")
+    problems: list[str] = []
+    for name in settings.security.allowed_command_types:
+        if name in set(CommandType) or name in registry.handlers:
             continue
-        try:
-            understood(
-                section.name, "option", registry.handlers[section.name].options, section.config
-            )
-        except CommandError as fault:
-            problems.append(f"handlers: {fault}")
-    return problems
+        near = get_close_matches(name, [*CommandType, *registry.handlers], n=1)
+        problems.append(
+            f"security.allowed_command_types: no installed plugin handles {name!r}; "
+            + (f"did you mean {near[0]}?" if near else "install the one that does, or take it out")
+        )
+    sections = {
+        section.name: handler_problem(section.name, settings, registry)
+        for section in settings.handlers
+    }
+    return [*problems, *(f"handlers: {name}: {why}" for name, why in sections.items() if why)]
+
+
+def handler_problem(name: str, settings: Settings, registry: Registry) -> str | None:
+    """Why no command of a plugin's type can be done here; None if it can."""
+    if name not in registry.handlers:
+        return f"no installed plugin handles {name!r}; install the one that does"
+    if name not in settings.security.allowed_command_types:
+        return "not allowed: add it to security.allowed_command_types"
+    try:
+        config = settings.handler(name).config
+        understood(name, "option", registry.handlers[name].options, config)
+    except CommandError as fault:
+        return str(fault)
+    return None
 
 
 def collector_problem(name: str, settings: Settings, registry: Registry) -> str | None:
