@@ -12,7 +12,7 @@ LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-inde
 WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')  # most tests wait for processes
 OURS := rediver-agent rediver-server $(foreach plugin,$(wildcard plugins/*),rediver-$(notdir $(plugin)))
 
-.PHONY: help setup demo test test-slow check format docs picture bench lock clean
+.PHONY: help setup demo test test-slow check format docs surface picture bench lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -69,6 +69,9 @@ format: setup  ## what `make check` asks for
 
 docs: setup  ## write the reference pages from the code
 	@$(VENV)/python tests/support/reference_pages.py
+
+surface: setup  ## write down anew what plugins are promised
+	@$(VENV)/python tests/support/public_surface.py
 
 picture: setup  ## draw the demo anew, for the README
 	@FORCE_COLOR=1 COLUMNS=112 $(VENV)/rediver-agent demo 2>/dev/null | $(VENV)/python tests/support/demo_picture.py

@@ -37,6 +37,7 @@ from rediver_agent.handlers.health_check import HealthCheckHandler
 from rediver_agent.handlers.listen_context import Keeper
 from rediver_agent.handlers.plugin_options import handler_problems
 from rediver_agent.handlers.restart import RestartHandler, give_up_restarts
+from rediver_agent.loops.blocking import blocking_is_told
 from rediver_agent.loops.deliver import DeliverLoop
 from rediver_agent.loops.doorbell import Doorbell
 from rediver_agent.loops.heartbeat import HeartbeatLoop
@@ -138,6 +139,7 @@ class Agent:
                 await stack.enter_async_context(client)
             running = _Running(self, status, spool, client, enrichment)
             stack.enter_context(metrics_of(running.snapshot))
+            stack.enter_context(blocking_is_told())
             return await running.run()
 
 

@@ -21,7 +21,9 @@ from rediver_agent.settings_file import explained, read_yaml
 
 def installed(settings: Settings) -> Registry:
     """Everything that the plugins of this installation provide. Raises `ConfigurationError`."""
-    plugins = load_plugins(settings.security.allowed_plugins)
+    plugins = load_plugins(
+        settings.security.allowed_plugins, seconds=settings.agent.plugin_load_seconds
+    )
     return with_parsers(build_registry(plugins), settings.parsers)
 
 

@@ -106,6 +106,9 @@ class AgentSection(Section):
     log_format: Literal["text", "json"] = Field(
         default="text", description="of `run`: lines for people, or one JSON document a line"
     )
+    plugin_load_seconds: Annotated[float, Field(gt=0, le=600)] = Field(
+        default=30.0, description="for one plugin to be loaded, and to say what it provides"
+    )
     metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = Field(
         default=None,
         description="serve Prometheus metrics on 127.0.0.1; needs rediver-agent[metrics]",

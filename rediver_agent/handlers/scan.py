@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import anyio
 import anyio.to_thread
@@ -24,6 +24,7 @@ from rediver_agent.enrichment import Enrichment
 from rediver_agent.errors import (
     CommandError,
     InvalidPayload,
+    PluginError,
     ReportUnreadable,
     ToolTimeout,
     UnknownScanner,
@@ -160,7 +161,13 @@ class ScanHandler:
             grace=self.grace,
         )
         scan.job.say(None, f"{scan.scanner.name} is scanning")
-        return await scan.scanner.scan(context, scan.options)
+        report = cast("object", await scan.scanner.scan(context, scan.options))
+        if not isinstance(report, ScanReport):
+            raise PluginError(
+                f"{scan.scanner.name}: scan() must return ctx.parse(report, format), not "
+                f"{type(report).__name__}"
+            )
+        return report
 
     def _read(self, report: ScanReport, writer: ReportWriter) -> CommandError | None:
         """Parse into the spool, in a worker thread. What makes a report unreadable is returned."""

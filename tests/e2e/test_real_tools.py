@@ -227,7 +227,8 @@ def test_no_line_of_the_host_leaves_with_a_module_that_lies_outside(tool_path, t
     )
     done = subprocess.run(
         [BIN / "rediver-agent", "scan", "repo", "--scanner", "trivy", "--format", "json"],
-        cwd=tmp_path, env={"PATH": tool_path, "HOME": str(tmp_path)}, capture_output=True, text=True,
+        cwd=tmp_path, env={"PATH": tool_path, "HOME": str(tmp_path)},
+        capture_output=True, text=True,
     )  # fmt: skip
 
     assert "../outside/main.tf" in done.stdout

@@ -262,3 +262,36 @@ def test_a_scanner_that_never_starts_its_tool_is_a_time_out_too(tmp_path):
     result = outcomes(tmp_path, waits_before_it_starts_anything, timeout_seconds=1)
 
     assert (result["status"], result["metadata"]["reason"]) == ("failed", "timeout")
+
+
+def test_a_task_that_a_scanner_leaves_behind_ends_with_its_command_and_is_told(tmp_path):
+    ended = []
+
+    async def goes_on():
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append("the task")
+
+    async def leaves_a_task(ctx):
+        tasks.append(asyncio.create_task(goes_on()))
+        return await started_report(ctx)
+
+    tasks = []
+    result = outcomes(tmp_path, leaves_a_task)
+
+    assert ended == ["the task"]
+    assert result["status"] == "completed"
+    (name,) = result["metadata"]["leftover_tasks"]
+    assert name.endswith("goes_on")
+
+
+@pytest.mark.parametrize("answer", [None, "report.sarif", 0, [], Finding])
+def test_a_scanner_that_returns_no_report_is_told_what_to_return(tmp_path, answer):
+    async def returns(_):
+        return answer
+
+    result = outcomes(tmp_path, returns)
+
+    assert result["metadata"]["reason"] == "plugin_error"
+    assert "scan() must return ctx.parse(report, format)" in result["error"]
