@@ -39,7 +39,10 @@ def _watch(
     while not over.wait(seconds):
         turned = threading.Event()
         began = time.monotonic()
-        loop.call_soon_threadsafe(turned.set)
+        try:
+            loop.call_soon_threadsafe(turned.set)
+        except RuntimeError:  # it is closed: the agent has ended
+            return
         if turned.wait(seconds) or over.is_set():
             continue
         log.error(
@@ -53,5 +56,5 @@ def _watch(
 
 
 def _where(thread: int) -> str:
-    frame = sys._current_frames().get(thread)
+    frame = sys._current_frames().get(thread)  # pyright: ignore[reportPrivateUsage] - documented
     return "".join(traceback.format_stack(frame)[-6:]).rstrip() if frame else "nobody knows where"
