@@ -10,9 +10,10 @@ EDITABLES := -e . -e reference_server $(foreach plugin,$(sort $(wildcard plugins
 PIP := --disable-pip-version-check --quiet
 LOCK_FLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 WORKERS := $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')  # most tests wait for processes
+DIST ?= dist
 OURS := rediver-agent rediver-server $(foreach plugin,$(wildcard plugins/*),rediver-$(notdir $(plugin)))
 
-.PHONY: help setup demo test test-slow check format docs surface picture bench lock clean
+.PHONY: help setup demo test test-slow check format docs site surface picture bench dist lock clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -70,11 +71,21 @@ format: setup  ## what `make check` asks for
 docs: setup  ## write the reference pages from the code
 	@$(VENV)/python tests/support/reference_pages.py
 
+site: setup  ## build the documentation as a site, into site/
+	@$(VENV)/zensical build --strict --clean
+
 surface: setup  ## write down anew what plugins are promised
 	@$(VENV)/python tests/support/public_surface.py
 
 picture: setup  ## draw the demo anew, for the README
 	@FORCE_COLOR=1 COLUMNS=112 $(VENV)/rediver-agent demo 2>/dev/null | $(VENV)/python tests/support/demo_picture.py
+
+dist: .venv/.ready  ## build the nine wheels into dist/, the same from the same commit
+	@rm -f $(DIST)/rediver_*.whl
+	@epoch=$$(git log -1 --format=%ct 2>/dev/null) && export SOURCE_DATE_EPOCH=$$epoch; \
+		for place in . reference_server $(sort $(wildcard plugins/*)); do \
+			(cd $$place && $(CURDIR)/$(VENV)/python -m hatchling build --target wheel --directory $(abspath $(DIST))) || exit; \
+		done
 
 lock:  ## renew the lock files (needs uv)
 	uv pip compile $(LOCK_FLAGS) $(foreach name,$(OURS),--no-emit-package $(name)) --group dev --group build --all-extras pyproject.toml reference_server/pyproject.toml $(wildcard plugins/*/pyproject.toml) -o requirements.lock
@@ -82,4 +93,4 @@ lock:  ## renew the lock files (needs uv)
 	uv pip compile $(LOCK_FLAGS) --group bench -c requirements.lock -o bench.lock
 
 clean:  ## remove what setup made
-	rm -rf .venv .tools .bench
+	rm -rf .venv .tools .bench dist

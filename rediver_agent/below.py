@@ -42,6 +42,20 @@ def read_file(directory: int, path: str, most: int) -> bytes:
     return content
 
 
+def is_below(directory: int, path: str) -> bool:
+    """Whether there is something of that name, and no link on the way to it."""
+    try:
+        *parents, name = _parts(path)
+        below = _descend(directory, parents)
+        try:
+            os.stat(name, dir_fd=below, follow_symlinks=False)
+        finally:
+            os.close(below)
+    except OSError:
+        return False
+    return True
+
+
 def why(fault: OSError) -> str:
     """Why a file or a directory could not be opened, in words."""
     if fault.errno == errno.ELOOP:

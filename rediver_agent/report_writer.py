@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any, Final, TypeVar
 
@@ -170,8 +171,9 @@ class ReportWriter:
         # The report has one asset; a name that a foreign report used would point nowhere.
         new: dict[str, Any] = {"location": self._quoted(finding), "asset_ref": None}
         if self.source is not None:
-            new["related_locations"] = [_unread(place) for place in finding.related_locations]
-            new["data_flow"] = [_unread(step) for step in finding.data_flow]
+            placed = partial(_placed, self.source)
+            new["related_locations"] = [placed(place) for place in finding.related_locations]
+            new["data_flow"] = [placed(step) for step in finding.data_flow]
         finding = finding.model_copy(update=new)
         fingerprint = self._fingerprints.fingerprint(finding)
         finding = finding.model_copy(update={"fingerprint": fingerprint})
@@ -185,12 +187,17 @@ class ReportWriter:
             return location
         location = location.model_copy(update={"path": location.path.removeprefix("./")})
         if self.source is not None:
-            location = _unread(location)
+            location = _placed(self.source, location)
         quotable = finding.type is not FindingType.SECRET and location.snippet is None
         if self.source is None or not quotable or location.start_line is None or not location.path:
             return location
         snippet = self.source.quote(location.path, location.start_line, location.end_line)
         return location.model_copy(update={"snippet": snippet})
+
+
+def _placed(source: SourceLines, place: Place) -> Place:
+    path = source.relative(place.path) if place.path else place.path
+    return _unread(place if path == place.path else place.model_copy(update={"path": path}))
 
 
 def _unread(place: Place) -> Place:

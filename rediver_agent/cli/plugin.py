@@ -114,8 +114,7 @@ def _package(name: str, kind: str) -> dict[str, str]:
         },
         "$module/py.typed": "",
     }
-    minor = ".".join(__version__.split(".")[:2])
-    agent = f"rediver-agent{'[sarif]' if kind == 'scanner' else ''}>={minor}"
+    agent = f"rediver-agent{'[sarif]' if kind == 'scanner' else ''}{_promised()}"
     words = {
         "name": name,
         "distribution": f"rediver-{name}",
@@ -129,6 +128,16 @@ def _package(name: str, kind: str) -> dict[str, str]:
         Template(path).substitute(words): Template(text).substitute(words)
         for path, text in templates.items()
     }
+
+
+def _promised() -> str:
+    """The releases in which what does not warn in this one is still there.
+
+    What goes away warns for a release first; from 1.0 on it goes with a new major version alone.
+    """
+    major, minor = map(int, __version__.split(".")[:2])
+    end = f"{major + 1}" if major else f"0.{minor + 2}"
+    return f">={major}.{minor},<{end}"
 
 
 def _text(template: str) -> str:
@@ -170,6 +179,6 @@ def _write(target: Path, package: Mapping[str, str]) -> None:
     except BaseException as fault:  # Ctrl-C, too: half a package is nobody's
         shutil.rmtree(target, ignore_errors=True)
         if isinstance(fault, OSError):
-            said = fault.strerror
-            raise ConfigurationError(f"{target} cannot be written: {said}; free space") from None
+            said = f"{target} cannot be written ({fault.strerror}): nothing of it is left"
+            raise ConfigurationError(said) from None
         raise

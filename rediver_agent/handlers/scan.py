@@ -135,7 +135,7 @@ class ScanHandler:
             report_id=scan.report_id,
             command_id=scan.job.id,
             threshold=_threshold(scan.options),
-            source=SourceLines(scan.target.descriptor),
+            source=SourceLines(scan.target.descriptor, scan.target.path),
             suppressions=scan.around.suppressions,
             enrichment=self.enrichment,
         )

@@ -9,12 +9,15 @@ of settings are loaded, ```json blocks parsed.
 import json
 import os
 import re
+import signal
 import subprocess  # noqa: TID251 - the examples are typed into a real shell
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
+from environment_beside import EnvironmentBeside
 from house import BIN
 
 from rediver_agent.settings_file import load
@@ -44,7 +47,7 @@ def commands(body):
     for line in body.splitlines():
         if line.startswith("$ "):
             found.append((line[2:], []))
-        elif line.startswith("> "):
+        elif line == ">" or line.startswith("> "):
             found[-1] = (f"{found[-1][0]}\n{line[2:]}", found[-1][1])
         elif line.strip():
             found[-1][1].append(line)
@@ -57,19 +60,34 @@ def test_the_commands_of_a_page_do_what_it_says(page, tmp_path):
     path = os.pathsep.join([str(BIN), str(TOOLS), os.environ["PATH"]])
     env = {"PATH": path, "HOME": str(tmp_path / "home"), "COLUMNS": "160", "LANG": "C.UTF-8"}
     (tmp_path / "home").mkdir()
-    exports = ""
-    for body in blocks(page, "console"):
-        for command, expected in commands(body):
-            wanted = re.search(r"# exit (\d)", command)
-            done = subprocess.run(
-                ["bash", "-c", exports + command],
-                cwd=tmp_path, env=env, capture_output=True, text=True, timeout=100,
-            )  # fmt: skip
-            if command.startswith("export "):
-                exports += f"{command}\n"
-            said = done.stdout + done.stderr
-            assert done.returncode == (int(wanted[1]) if wanted else 0), f"{command}\n{said}"
-            _printed_in_order(said, expected)
+    if any("pip install" in body for body in blocks(page, "console")):  # not into ours
+        beside = EnvironmentBeside(tmp_path / "home" / "environment")
+        env |= {**beside.variables, "PATH": os.pathsep.join([str(beside.bin), path])}
+    exports, sessions = "", []
+    try:
+        for body in blocks(page, "console"):
+            for command, expected in commands(body):
+                wanted = re.search(r"# exit (\d)", command)
+                code, said = _typed(exports + command, tmp_path, env, sessions)
+                if command.startswith("export "):
+                    exports += f"{command}\n"
+                assert code == (int(wanted[1]) if wanted else 0), f"{command}\n{said}"
+                _printed_in_order(said, expected)
+    finally:
+        for session in sessions:  # what a page starts in the background, and a failed one leaves
+            with suppress(ProcessLookupError):
+                os.killpg(session, signal.SIGKILL)
+
+
+def _typed(command, directory, env, sessions):
+    """Exit code and output of a shell in a session of its own, which is noted."""
+    with subprocess.Popen(
+        ["bash", "-c", command], cwd=directory, env=env, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as shell:  # fmt: skip
+        sessions.append(shell.pid)
+        printed, complained = shell.communicate(timeout=100)
+    return shell.returncode, printed + complained
 
 
 def _printed_in_order(said, expected):

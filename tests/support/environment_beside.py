@@ -13,7 +13,7 @@ from pathlib import Path
 
 PROGRAMS = {
     "pip": "from pip._internal.cli.main import main",
-    "pytest": "from pytest import console_main as main",
+    "pytest": "from pytest import main",
     "rediver-agent": "from rediver_agent.cli import main",
 }
 

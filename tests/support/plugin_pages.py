@@ -203,7 +203,7 @@ _SEVERITY: Final = """
 A tool's own word wins over a score, since whoever wrote the rule knew the case. `severity_threshold` and `--fail-on` take the
 same words. Of SARIF, a rule's or result's `security-severity` wins, else the result's level, else the rule's default, else
 `warning`. gitleaks has none: high. What trivy knows no severity of (`UNKNOWN`) is info, with `severity_source: unknown` in
-its properties. A word that nobody uses counts as none. [Test vectors](../../tests/unit/vectors/severity.json).
+its properties. A word that nobody uses counts as none. [Test vectors](vectors/severity.json).
 
 """
 
@@ -213,7 +213,7 @@ _FINGERPRINT: Final = """
 
 The agent gives each a `fingerprint`: `rv1:` and 32 hex digits, over what it is about, never over where it stands. So it
 survives lines added above it, a checkout in another folder and a second run, and two equal lines of one file are told apart
-by their order. A change of what enters it gets a new version. [Test vectors](../../tests/unit/vectors/fingerprint.json).
+by their order. A change of what enters it gets a new version. [Test vectors](vectors/fingerprint.json).
 
 | of | enters |
 | --- | --- |

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
+import interface_page
 import plugin_pages
 from pydantic import BaseModel
 
@@ -25,13 +26,13 @@ REASONS = {
     Reason.EXPIRED: "The command's time was over when it could have begun.",
     Reason.UNKNOWN_SCANNER: "No installed and enabled plugin provides the scanner.",
     Reason.UNKNOWN_COLLECTOR: "No installed plugin provides the collector.",
-    Reason.INVALID_PAYLOAD: "The payload, an option of the scanner or, in a local scan, the target's `.rediver.yaml` is wrong; the message names it.",
+    Reason.INVALID_PAYLOAD: "The payload, an option of the scanner, collector or command type or, in a local scan, the target's `.rediver.yaml` is wrong; the message names it.",
     Reason.TOOL_MISSING: "The tool is not on the agent's PATH, nor where `scanners[].binary` says.",
     Reason.TOOL_ERROR: "The tool crashed, or ended with an exit code that means failure.",
-    Reason.TIMEOUT: "The tool was not done after `timeout_seconds` and was ended.",
+    Reason.TIMEOUT: "The tool, or the plugin, was not done after `timeout_seconds` and was ended.",
     Reason.REPORT_UNREADABLE: "The report is missing, empty, cut off or not of its format.",
     Reason.PARTIAL_SCAN: "The tool says itself that it did not look at everything. What it found is kept.",
-    Reason.PLUGIN_ERROR: "The plugin failed; the agent's log has the traceback.",
+    Reason.PLUGIN_ERROR: "The plugin, or an enricher, failed; the agent's log has the traceback.",
     Reason.AGENT_RESTARTED: "The agent was killed during the work. Another attempt may be made.",
     Reason.AGENT_STOPPED: "The agent was stopped during the work. Another attempt may be made.",
     Reason.LEASE_LOST: "The server gave the command to another agent.",
@@ -76,6 +77,7 @@ def pages() -> dict[str, str]:
         "reasons.md": _reasons(),
         "scanner-options.md": plugin_pages.scanner_options(),
         "findings.md": plugin_pages.findings_page(),
+        "plugin-interface.md": interface_page.page(),
     }
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rediver_agent.contract import Finding
 from rediver_agent.fingerprint import Fingerprinter
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "fingerprint.json").read_text("utf-8"))
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "docs/reference/vectors/fingerprint.json").read_text("utf-8")
+)
 SECRET = "AKIAIOSFODNN7EXAMPLE"
 
 

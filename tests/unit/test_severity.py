@@ -8,7 +8,9 @@ import pytest
 from rediver_agent import severity_from_sarif, severity_from_score, severity_from_word
 from rediver_agent.contract import Severity
 
-VECTORS = json.loads((Path(__file__).parent / "vectors" / "severity.json").read_text("utf-8"))
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "docs/reference/vectors/severity.json").read_text("utf-8")
+)
 
 
 @pytest.mark.parametrize("vector", VECTORS["words"], ids=str)

@@ -16,7 +16,7 @@ def target(tmp_path):
     (tmp_path / "app" / "dir").symlink_to(tmp_path)
     os.mkfifo(tmp_path / "app" / "pipe")
     descriptor = os.open(tmp_path / "app", os.O_RDONLY)
-    yield SourceLines(descriptor)
+    yield SourceLines(descriptor, tmp_path / "app")
     os.close(descriptor)
 
 
@@ -46,3 +46,31 @@ def test_a_quote_is_bounded(target, tmp_path):
 
     assert len(target.quote("big.txt", 1, None)) == MAX_CHARACTERS
     assert target.quote("big.txt", 2, 90).count("\n") == MAX_LINES - 1
+
+
+def test_a_file_of_the_target_is_named_as_in_the_target(target, tmp_path):
+    there = f"{tmp_path}/app/src/a.py"
+
+    assert target.relative(there) == "src/a.py"
+    assert target.relative(there.lstrip("/")) == "src/a.py"
+    assert target.relative(f"{tmp_path}/app/link.txt") == "link.txt"
+
+
+def test_what_is_not_in_the_target_keeps_its_name(target, tmp_path):
+    for path in (
+        f"{tmp_path}/app/nowhere",
+        f"{tmp_path}/secret.txt",
+        f"{tmp_path}/app",
+        "src/a.py",
+    ):
+        assert target.relative(path) == path
+    assert target.relative(f"{tmp_path}/app/dir/secret.txt") == f"{tmp_path}/app/dir/secret.txt"
+
+
+def test_a_folder_that_is_called_as_the_way_to_the_target_keeps_its_name(target, tmp_path):
+    inside = f"{tmp_path}/app/src/a.py".lstrip("/")
+    copy = tmp_path / "app" / inside
+    copy.parent.mkdir(parents=True)
+    copy.write_text("another\n")
+
+    assert target.relative(inside) == inside

@@ -5,7 +5,7 @@ so that the token goes to the operator's address alone.
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
@@ -48,7 +48,7 @@ class Api:
         except httpx.HTTPError as fault:
             why = str(fault) or type(fault).__name__
             raise ToolError(f"{self._client.base_url} cannot be reached: {why}") from fault
-        if answer.status_code != httpx.codes.OK:
+        if not answer.is_success:
             advice = _ADVICE.get(answer.status_code, "look into its log")
             raise Refused(f"{path} was answered with {answer.status_code}: {advice}")
         try:
@@ -59,4 +59,4 @@ class Api:
             ) from fault
         if not isinstance(page, list):
             raise Refused(f"{path}: this is no answer of Dependency-Track's API: it is no list")
-        return page, total
+        return cast("list[dict[str, Any]]", page), total

@@ -1,7 +1,7 @@
 """From projects and their findings, as Dependency-Track has them, to events for the agent.
 
-A project that may not be read is an asset with an error, so that nothing of it counts as mended; one
-finding that makes no sense is a warning, and the others are kept.
+A project that may not be read is an asset with an error, so that nothing of it counts as mended;
+one finding that makes no sense is a warning, and the others are kept.
 """
 
 from collections.abc import AsyncIterator
