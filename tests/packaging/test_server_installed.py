@@ -1,6 +1,5 @@
 """`pip install rediver-server` from wheels: it serves, and brings no scanner."""
 
-import json
 import re
 import urllib.request
 
@@ -27,8 +26,6 @@ def test_it_brings_the_agents_contract_and_none_of_its_plugins(installed):
     ]
 
     assert installed.missing(*contract, *plugins) == plugins
-    listed = installed.run("rediver-agent", "plugins", "--json", cwd=installed.directory)
-    assert json.loads(listed.stdout)["plugins"] == []
 
 
 def test_it_serves(installed, tmp_path):

@@ -34,14 +34,14 @@ class FreshEnvironment:
     def install(self, *requirements: str) -> None:
         """As a user would who has the wheels in a folder; by this project's pip, to save one."""
         flags = ("--quiet", "--disable-pip-version-check", "--no-compile", "--only-binary", ":all:")
+        others = {key: said for key, said in os.environ.items() if not key.startswith(_OF_PYTHON)}
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "pip", "--python", str(self.bin / "python"), "install"),
                 *(*flags, "--find-links", str(self.wheels), "--constraint", str(self.constraints)),
                 *requirements,
             ],
-            env={name: said for name, said in os.environ.items() if not name.startswith(_OF_PYTHON)},
-            capture_output=True, text=True, timeout=110,
+            env=others, capture_output=True, text=True, timeout=110,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
 
