@@ -43,65 +43,51 @@ def scanner(top=UNUSED, body=UNUSED, hook=UNUSED):
     return SCANNER.format(top=top, body=body, hook=hook)
 
 
+MODULES = {
+    "ok": scanner(),
+    "raises": "raise ValueError('not today')",
+    "exits": "import sys; sys.exit(0)",
+    "misspelt": "from rediver_agent import hookimpl\n@hookimpl\ndef rediver_scaners(): ...",
+    "nothing": "rediver_api = 1",
+    "same": scanner(),
+    "future": scanner(top="rediver_api = 2"),
+    "gone": "from rediver_agent import OfAnotherVersion",
+    "old": "import warnings\nwarnings.warn('rediver-agent 0.1: x goes in 0.2', DeprecationWarning)",
+}
+ONLY_IF_IMPORTED = "open('imported', 'w')"
+REASONS = {
+    "raises": ("broken", "ValueError: not today"),
+    "exits": ("broken", "SystemExit: 0"),
+    "misspelt": ("broken", "rediver_scaners"),
+    "nothing": ("ok", "it provides nothing"),
+    "same": ("duplicate", "scanner:theirs is provided by rediver-ok already"),
+    "future": ("outdated", "version 2 of the plugin surface, and this agent has 1"),
+    "past": ("outdated", "it is for rediver-agent <0.1"),
+    "gone": ("outdated", "OfAnotherVersion"),
+    "foreign": ("blocked", "rediver-foreign is not in security.allowed_plugins"),
+    "trivy": ("blocked", "left out by REDIVER_DISABLE_PLUGINS"),
+    "webhook": ("blocked", "left out by REDIVER_DISABLE_PLUGINS"),
+}
+
+
 def test_every_plugin_that_is_not_used_is_listed_with_the_reason(theirs, tmp_path):
-    theirs.install("ok", scanner())
-    theirs.install("raises", "raise ValueError('not today')")
-    theirs.install("exits", "import sys; sys.exit(0)")
-    theirs.install(
-        "misspelt", "from rediver_agent import hookimpl\n@hookimpl\ndef rediver_scaners(): ..."
-    )
-    theirs.install("nothing", "rediver_api = 1")
-    theirs.install("same", scanner())
-    theirs.install("future", scanner(top="rediver_api = 2"))
-    theirs.install("past", "raise SystemExit(3)", requires="rediver-agent<0.1")
-    theirs.install("gone", "from rediver_agent import OfAnotherVersion")
-    theirs.install(
-        "old",
-        "import warnings\nwarnings.warn('rediver-agent 0.1: x goes in 0.2', DeprecationWarning)",
-    )
-    theirs.install("foreign", "raise SystemExit(4)", distribution="rediver-foreign")
-    config = tmp_path / "agent.yaml"
-    ours = ["semgrep", "trivy", "gitleaks", "sarif", "json", "github", "webhook"]
-    others = [
-        "ok",
-        "raises",
-        "exits",
-        "misspelt",
-        "nothing",
-        "same",
-        "future",
-        "past",
-        "gone",
-        "old",
-    ]
-    allowed = [f"rediver-{name}" for name in ours + others]
-    config.write_text(json.dumps({"security": {"allowed_plugins": allowed}}))
+    for name, text in MODULES.items():
+        theirs.install(name, text)
+    theirs.install("past", ONLY_IF_IMPORTED, requires="rediver-agent<0.1")
+    theirs.install("foreign", ONLY_IF_IMPORTED, distribution="rediver-foreign")
+    others = ["semgrep", "trivy", "gitleaks", "sarif", "json", "github", "webhook", "past"]
+    allowed = [f"rediver-{name}" for name in (*MODULES, *others)]
+    config = write(theirs, {"security": {"allowed_plugins": allowed}})
 
     rows = theirs.rows("--config", config, REDIVER_DISABLE_PLUGINS="trivy, Rediver_Webhook")
 
-    told = {
-        name: (row["state"], row["problem"])
-        for name, row in rows.items()
-        if row["distribution"].removeprefix("rediver-") in [*others, "trivy", "webhook", "foreign"]
-    }
-    assert told["theirs"] == ("ok", None)
-    assert rows["theirs"]["tool"]
-    assert told["raises"] == ("broken", "ValueError: not today")
-    assert told["exits"] == ("broken", "SystemExit: 0")
-    assert told["misspelt"][0] == "broken"
-    assert "rediver_scaners" in told["misspelt"][1]
-    assert "provides nothing" in told["nothing"][1]
-    assert told["same"] == ("duplicate", "scanner:theirs is provided by rediver-ok already")
-    assert told["future"][0] == "outdated"
-    assert "version 2 of the plugin surface, and this agent has 1" in told["future"][1]
-    assert told["past"][0] == "outdated"
-    assert "rediver-agent <0.1" in told["past"][1]
-    assert told["gone"][0] == "outdated"
-    assert "OfAnotherVersion" in told["gone"][1]
+    assert (rows["theirs"]["state"], rows["theirs"]["problem"]) == ("ok", None)
     assert rows["old"]["deprecated"] == ["rediver-agent 0.1: x goes in 0.2"]
-    assert told["foreign"] == ("blocked", "rediver-foreign is not in security.allowed_plugins")
-    assert told["trivy"] == ("blocked", "left out by REDIVER_DISABLE_PLUGINS")
-    assert told["webhook"] == ("blocked", "left out by REDIVER_DISABLE_PLUGINS")
+    for name, (state, reason) in REASONS.items():
+        assert rows[name]["state"] == state
+        assert reason in rows[name]["problem"]
+        assert not rows[name]["usable"]
+    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.parametrize("place", ["top", "body", "hook"])
