@@ -30,7 +30,7 @@ setup: .venv/.ready .tools/.ready  ## build .venv and .tools (once; again when a
 	@touch $@
 
 .tools/.ready: tools.lock
-	@echo "setting up .tools: semgrep, trivy, gitleaks (about a minute, 570 MB)"
+	@echo "setting up .tools: semgrep, trivy, gitleaks, bandit (about a minute, 580 MB)"
 	@$(PYTHON) -m venv .tools
 	@.tools/bin/pip install $(PIP) --require-hashes -r tools.lock
 	@touch $@

@@ -1,6 +1,6 @@
 """What a scan came to: the report's header and the command's outcome. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -178,7 +178,12 @@ def said_in_metadata(notices: Sequence[Notice]) -> JsonValue:
 
 
 def notices_of(outcome: Outcome) -> list[tuple[str, str]]:
-    """Level and message of each notice in an outcome's metadata."""
+    """Level and message of each notice in an outcome's metadata; the message names the file."""
     said = outcome.metadata.get("notices")
     entries = [entry for entry in said if isinstance(entry, dict)] if isinstance(said, list) else []
-    return [(str(entry["level"]), str(entry["message"])) for entry in entries]
+    return [(str(entry["level"]), _naming_the_file(entry)) for entry in entries]
+
+
+def _naming_the_file(entry: Mapping[str, JsonValue]) -> str:
+    message, path = str(entry["message"]), str(entry.get("path") or "")
+    return message if path in message else f"{path}: {message}"
