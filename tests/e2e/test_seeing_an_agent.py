@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -134,6 +135,7 @@ def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
     house.outcome(command)
     over = 'rediver_agent_commands_total{status="completed",type="scan"}'
     wait_for(lambda: metrics(port).get(over) == 1, "the scan is counted")
+    assert {series.partition("{")[0] for series in metrics(port)} == of_the_page()
     only_on_loopback(port)
 
     gives_no_sign_while_it_stands_still(agent, systemd)
@@ -155,6 +157,12 @@ def gives_no_sign_while_it_stands_still(agent, systemd):
     assert systemd.hears() is None
     agent.process.send_signal(signal.SIGCONT)
     systemd.hears_until("WATCHDOG=1")
+
+
+def of_the_page():
+    """The agent's series, as the reference page has them."""
+    page = Path(__file__).parents[2] / "docs" / "reference" / "metrics.md"
+    return set(re.findall(r"^\| `(rediver_agent_\w+)", page.read_text(), re.MULTILINE))
 
 
 def metrics(port):
