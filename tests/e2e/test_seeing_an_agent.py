@@ -133,9 +133,7 @@ def test_an_agent_at_work_is_seen_by_its_operator_by_prometheus_and_by_systemd(
     assert numbers["rediver_agent_last_successful_poll_timestamp_seconds"] > 1.7e9
     gate.touch()
     house.outcome(command)
-    over = 'rediver_agent_commands_total{status="completed",type="scan"}'
-    wait_for(lambda: metrics(port).get(over) == 1, "the scan is counted")
-    assert {series.partition("{")[0] for series in metrics(port)} == of_the_page()
+    counts_the_scan_as_its_page_says(port)
     only_on_loopback(port)
 
     gives_no_sign_while_it_stands_still(agent, systemd)
@@ -157,6 +155,12 @@ def gives_no_sign_while_it_stands_still(agent, systemd):
     assert systemd.hears() is None
     agent.process.send_signal(signal.SIGCONT)
     systemd.hears_until("WATCHDOG=1")
+
+
+def counts_the_scan_as_its_page_says(port):
+    over = 'rediver_agent_commands_total{status="completed",type="scan"}'
+    wait_for(lambda: metrics(port).get(over) == 1, "the scan is counted")
+    assert {series.partition("{")[0] for series in metrics(port)} == of_the_page()
 
 
 def of_the_page():
