@@ -10,7 +10,7 @@ import logging
 import math
 import traceback
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -185,10 +185,17 @@ class Executor:
     def _in_slots(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.command.type not in CONTROL_TYPES]
 
-    def cancel(self, command_id: str, cause: Cause) -> bool:
-        """End a job from outside. False if it is not in hand, or is being ended already."""
+    def cancel(
+        self, command_id: str, cause: Cause, attempts: Container[int | None] | None = None
+    ) -> bool:
+        """End a job from outside, or only one of these attempts at it.
+
+        False if it is not in hand, or is being ended already.
+        """
         job = self._jobs.get(command_id)
         if job is None or job.scope is None or job.cause is not None:
+            return False
+        if attempts is not None and job.attempt not in attempts:
             return False
         if cause is not Cause.STOPPING and not job.commanded:  # its operator's, and no server's
             return False

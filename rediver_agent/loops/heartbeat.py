@@ -88,7 +88,9 @@ class HeartbeatLoop:
             if self.executor.cancel(command_id, Cause.CANCELLED):
                 log.info("%s: the server asks to cancel it", command_id)
         for command_id in reply.lost:
-            if self.executor.cancel(command_id, Cause.LEASE_LOST):
+            # Of those it was asked about: a later attempt may have begun since.
+            named = {each.attempt for each in held if each.id == command_id}
+            if self.executor.cancel(command_id, Cause.LEASE_LOST, attempts=named):
                 log.warning("%s: the server has given it away; it is ended", command_id)
         return True
 

@@ -32,7 +32,8 @@ UNAUTHORIZED = {"error": {"code": "UNAUTHORIZED", "message": "no such key"}}
 class Server:
     """Answers an agent's calls, in the agent's own loop, while `open`; keeps when they came.
 
-    `says` are answers of a test's own, by the end of a path: a status, a document and headers.
+    `says` are answers of a test's own, by the end of a path: a status, a document and headers, or
+    what makes them when they are asked for.
     """
 
     def __init__(self):
@@ -68,7 +69,8 @@ class Server:
                 key = re.search(r"bearer (\S+)", head, re.IGNORECASE)[1]
                 self.calls.append((anyio.current_time(), path, key))
                 self.bodies.setdefault(path, []).append(body)
-                status, document, headers = self._answer(path)
+                answer = self._answer(path)
+                status, document, headers = await answer() if callable(answer) else answer
                 text = json.dumps(document)
                 lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
                 writer.write(
@@ -107,7 +109,7 @@ class Loops:
         configuration = Configuration(settings)
         self.status = Status(now(), "server-controlled")
         self.bell, outbox_bell, heartbeat_bell = Doorbell(), Doorbell(), Doorbell()
-        executor = build_executor(
+        self.executor = executor = build_executor(
             configuration, Registry({}, {}), spool, now=now, clock_skew=lambda: client.clock_skew
         )
         self.tasks = anyio.create_task_group()

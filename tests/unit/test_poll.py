@@ -10,6 +10,8 @@ import pytest
 import virtual_time
 from agent_loops import Loops, Server, client_of, finished_scan
 
+from rediver_agent.contract.commands import ScanCommand
+from rediver_agent.executor import Job, Outcome
 from rediver_agent.spool import Spool
 
 MINUTE, HOUR = 60.0, 3600.0
@@ -78,6 +80,49 @@ def test_what_is_held_is_named_before_anything_new_is_asked_for(tmp_path):
             await anyio.sleep(5)
         paths = [path.rpartition("/")[2] for _, path, _ in server.calls]
         assert paths.index("heartbeat") < paths.index("claim"), paths
+
+    with_server(tmp_path, main)
+
+
+class Slow:
+    """Work, and a heartbeat's answer, that both wait until they are let go."""
+
+    def __init__(self):
+        self.begun, self.asked, self.go = anyio.Event(), anyio.Event(), anyio.Event()
+        self.ended = "from outside"
+
+    async def handle(self, _job):
+        self.begun.set()
+        await anyio.sleep(MINUTE)
+        self.ended = "by itself"
+        return Outcome()
+
+    async def answer(self):
+        self.asked.set()
+        await self.go.wait()
+        said = {"success": True, "server_time": virtual_time.START.isoformat(), "lost": ["cmd_1"]}
+        return 200, said, {}
+
+
+@pytest.mark.parametrize(("attempt", "ended"), [(1, "from outside"), (2, "by itself")])
+def test_what_a_server_says_of_one_attempt_does_not_end_the_next(tmp_path, attempt, ended):
+    """Its word that the first is lost comes when the second has begun: on this very agent."""
+
+    async def main(server, agent, spool):
+        slow = Slow()
+        agent.executor.add_handler("scan", slow)
+        server.says["/heartbeat"] = slow.answer
+        spool.claim("cmd_1")
+        spool.begin("cmd_1", 1)
+        async with agent.running(agent.deliver):
+            agent.tasks.start_soon(agent.heartbeat.beat)
+            await slow.asked.wait()
+            command = ScanCommand.model_validate(SCAN)
+            agent.tasks.start_soon(agent.executor.execute, Job(command, attempt=attempt))
+            await slow.begun.wait()
+            slow.go.set()
+            await anyio.sleep(2 * MINUTE)
+        assert slow.ended == ended
 
     with_server(tmp_path, main)
 
