@@ -151,12 +151,14 @@ class Case:
         house = self.house
         wait_for(
             lambda: house.get(command)["status"] in TERMINAL or agent.process.poll() is not None,
-            f"{command} is over: {agent.text()[-3000:]}",
+            lambda: f"{command} is over: {house.get(command)} {agent.text()[-3000:]}",
         )
         done = house.get(command)
         assert done["status"] == "completed", agent.text()[-3000:]
         assert done["result"]["findings_count"] == FINDINGS
-        wait_for(lambda: not self.left_in_spool(), f"the spool is empty: {self.left_in_spool()}")
+        wait_for(
+            lambda: not self.left_in_spool(), lambda: f"the spool is empty: {self.left_in_spool()}"
+        )
         assert agent.stop() == 0
         _, said = house.call("GET", f"/api/v1/commands/{command}/events")
         ends = [event["to_status"] for event in said["events"] if event["to_status"] in TERMINAL]

@@ -26,14 +26,18 @@ DEADLINE = 60.0
 TERMINAL = {"completed", "failed", "cancelled", "expired"}
 
 
-def wait_for(condition: Callable, what: str, deadline: float = DEADLINE):
-    """What `condition` returns as soon as that is true; a failed test if it never is."""
+def wait_for(condition: Callable, what: str | Callable[[], str], deadline: float = DEADLINE):
+    """What `condition` returns as soon as that is true; a failed test if it never is.
+
+    A function for `what` is asked when it has failed: it can tell how things stand then.
+    """
     end = time.monotonic() + deadline
     while time.monotonic() < end:
         if value := condition():
             return value
         time.sleep(0.02)
-    raise AssertionError(f"in {deadline:.0f} s it did not come to this: {what}")
+    told = what if isinstance(what, str) else what()
+    raise AssertionError(f"in {deadline:.0f} s it did not come to this: {told}")
 
 
 def alive(pid: int) -> bool:
