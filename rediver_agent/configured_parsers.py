@@ -56,8 +56,8 @@ def _base(registry: Registry, format_name: str) -> Parser:
     if format_name not in registry.parsers:
         known = ", ".join(sorted(registry.parsers)) or "none"
         raise ConfigurationError(
-            f"no plugin provides the parser {format_name!r} (installed: {known}); install "
-            f"rediver-{format_name}"
+            f"no plugin provides the parser {format_name!r} (installed: {known}); "
+            + registry.missing(format_name)
         )
     parser = registry.parsers[format_name]
     if parser.options is None:

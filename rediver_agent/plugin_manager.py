@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any, Final, Literal, TypeVar
 
@@ -170,7 +171,7 @@ def _load(plugins: Plugins, entry: EntryPoint, origin: PluginOrigin) -> BrokenPl
             if problem := _built_for_another(module, origin):
                 return BrokenPlugin(origin, problem, "outdated")
             plugins.manager.register(module, name=entry.name)
-            plugins.manager.check_pending()
+            _refuse_unknown_hooks(plugins.manager, entry.name)
     except (Exception, SystemExit) as fault:  # noqa: BLE001 - foreign code runs here; whatever it raises is its own
         if plugins.manager.has_plugin(entry.name):
             plugins.manager.unregister(name=entry.name)
@@ -181,6 +182,18 @@ def _load(plugins: Plugins, entry: EntryPoint, origin: PluginOrigin) -> BrokenPl
     if ours:
         plugins.deprecated[entry.name] = tuple(dict.fromkeys(ours))
     return None
+
+
+def _refuse_unknown_hooks(manager: pluggy.PluginManager, plugin: str) -> None:
+    """Raise `PluginError` for a hook that there is not: nothing would ever call it."""
+    known = [name for name in vars(hookspecs) if name.startswith("rediver_")]
+    for caller in manager.get_hookcallers(manager.get_plugin(plugin)) or ():
+        if caller.name in known:
+            continue
+        near = get_close_matches(caller.name, known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+        raise PluginError(f"{HOST} {__version__} has no hook {caller.name!r}; {hint}")
+    manager.check_pending()
 
 
 def explained(fault: BaseException) -> str:
@@ -199,7 +212,9 @@ def _built_for_another(module: object, origin: PluginOrigin) -> str | None:
     wanted = getattr(module, "rediver_api", 1)  # the first version did not ask
     if wanted == API_VERSION:
         return None
-    older = isinstance(wanted, int) and wanted < API_VERSION
+    if not isinstance(wanted, int):
+        return f"its rediver_api is {wanted!r}, and must be a whole number: {API_VERSION}"
+    older = wanted < API_VERSION
     return (
         f"it is built for version {wanted} of the plugin surface, and this agent has "
         f"{API_VERSION}; upgrade {origin.distribution if older else HOST}"

@@ -8,9 +8,11 @@ from difflib import get_close_matches
 from functools import partial
 from typing import Any, Final, cast
 
+from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
 from rediver_agent.contract.commands import CommandType
+from rediver_agent.declarations import refuse_misdeclared
 from rediver_agent.errors import PluginError, ReportUnreadable, UnknownCollector, UnknownScanner
 from rediver_agent.interfaces import (
     AnyCollector,
@@ -58,11 +60,12 @@ class _Kind:
         if not isinstance(item, self.base):
             raise PluginError(f"{hook} must yield instances of {self.base.__name__}, not {item!r}")
         name = getattr(item, self.name_attribute, None)
-        if not isinstance(name, str) or not re.fullmatch(self.pattern, name):
+        if not (isinstance(name, str) and re.fullmatch(self.pattern, name)):
             raise PluginError(
                 f"{type(item).__name__}.{self.name_attribute} is {name!r}: write a short "
                 "name in small letters, which none of the agent's own has"
             )
+        refuse_misdeclared(item)
         for attribute in self.models:
             model = getattr(item, attribute, None)
             if model is None and self.base is Parser:
@@ -112,7 +115,7 @@ class Registry:
             return self.scanners[name]
         known = ", ".join(sorted(self.scanners)) or "none"
         near = get_close_matches(name, self.scanners, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"install rediver-{name} on the agent"
+        hint = f"did you mean {near[0]}?" if near else self.missing(name)
         raise UnknownScanner(
             f"no plugin provides the scanner {name!r} (installed: {known}); {hint}"
         )
@@ -123,8 +126,25 @@ class Registry:
             return self.collectors[name]
         known = ", ".join(sorted(self.collectors)) or "none"
         raise UnknownCollector(
-            f"no plugin provides the collector {name!r} (installed: {known}); install "
-            f"rediver-{name} on the agent"
+            f"no plugin provides the collector {name!r} (installed: {known}); " + self.missing(name)
+        )
+
+    def missing(self, name: str) -> str:
+        """What to do about a name that no plugin provides: the one that would is perhaps installed,
+        and not used.
+        """
+        for plugin in self.broken:
+            distribution = canonicalize_name(plugin.origin.distribution)
+            if name == plugin.origin.name or distribution == f"rediver-{canonicalize_name(name)}":
+                which = f"{plugin.origin.distribution} {plugin.origin.version}"
+                return f"{which} is installed and not used ({plugin.state}): {plugin.problem}"
+        if name in self.loaded:
+            return f"{self.loaded[name].distribution} is installed, and says nothing of that name"
+        others = ", ".join(plugin.origin.name for plugin in self.broken)
+        return f"install rediver-{name} on the agent" + (
+            f" (installed and not used: {others}; `rediver-agent plugins` says why)"
+            if others
+            else ""
         )
 
     def may_fetch(self, name: str) -> bool:
@@ -137,7 +157,10 @@ class Registry:
         if format_name in parsers:
             return parsers[format_name]
         known = ", ".join(sorted(parsers)) or "none"
-        raise ReportUnreadable(f"no plugin reads the format {format_name!r} (installed: {known})")
+        raise ReportUnreadable(
+            f"no plugin reads the format {format_name!r} (installed: {known}); "
+            + self.missing(format_name)
+        )
 
     def sniff(self, head: bytes) -> Parser:
         """The one parser that knows a report by its first bytes. Raises `ReportUnreadable`."""
@@ -200,7 +223,10 @@ def _provided(plugins: Plugins, plugin: str) -> list[tuple[str, _Kind, Any]]:
         for implementation in getattr(plugins.manager.hook, hook).get_hookimpls():
             if implementation.plugin_name != plugin:
                 continue
-            for item in cast("Iterable[Any]", implementation.function()):
+            items = implementation.function()
+            if not isinstance(items, Iterable):
+                raise PluginError(f"{hook} must yield what it provides, and returned {items!r}")
+            for item in cast("Iterable[Any]", items):
                 kind.check(hook, item)
                 found.append((f"{kind.word}:{kind.name_of(item)}", kind, item))
     return found

@@ -37,8 +37,9 @@ def provided(plugin: str, kind: Literal["observer"]) -> list[AnyObserver]: ...
 def provided(plugin: str, kind: Kind) -> list[Any]:
     """What an installed plugin registers of one kind, found by its entry point as the agent does.
 
-    `plugin` is the name of the entry point. Fails where the agent would not use it, and where its
-    module does not say for which version of the surface it was built.
+    `plugin` is the name of the entry point. Fails where the agent would not use it, where it
+    provides nothing at all, and where its module does not say for which version of the surface it
+    was built.
     """
     plugins = load_plugins(environment={})
     registry = build_registry(plugins)
@@ -61,6 +62,11 @@ def _check_used(plugin: str, plugins: Plugins, registry: Registry) -> None:
             f"no entry point {plugin!r} in the group rediver_agent: write "
             f'[project.entry-points.rediver_agent] {plugin} = "rediver_{plugin.replace("-", "_")}" '
             "in pyproject.toml, and install it again (pip install -e .)"
+        )
+    if plugin not in {origin.name for origin in registry.origins.values()}:
+        fail(
+            f"the plugin {plugin} provides nothing: write @hookimpl before the function that "
+            "yields it, such as rediver_scanners()"
         )
     if not hasattr(module, "rediver_api"):
         fail(

@@ -42,12 +42,27 @@ def test_what_an_installed_plugin_provides_is_found_by_its_kind():
     assert provided("trivy", "handler") == []
 
 
+HOOK = """
+from rediver_agent import CommandLineScanner, hookimpl
+
+class Theirs(CommandLineScanner):
+    name = program = "zz-kit"
+    def arguments(self, options, report):
+        return [report]
+
+@hookimpl
+def rediver_scanners():
+    yield Theirs()
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("raise RuntimeError('at import')", r"does not use the plugin zz_kit \(broken\): .*import"),
         ("rediver_api = 2", r"\(outdated\): .*version 2 of the plugin surface"),
-        ("", "add `rediver_api = 1`"),
+        ("def rediver_scanners():\n    yield 1", "provides nothing: write @hookimpl before"),
+        (HOOK, "add `rediver_api = 1`"),
     ],
 )
 def test_a_plugin_that_the_agent_would_not_use_is_told_why(text, sentence, tmp_path, monkeypatch):

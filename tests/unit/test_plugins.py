@@ -16,13 +16,14 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def install(name, text):
-        (tmp_path / f"rediver_{name}.py").write_text(text)
+        module = f"rediver_{name}".replace("-", "_")
+        (tmp_path / f"{module}.py").write_text(text)
         info = tmp_path / f"rediver_{name}-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text(
             f"Metadata-Version: 2.1\nName: rediver-{name}\nVersion: 1.0\n"
         )
-        entry = f"[rediver_agent]\n{name} = rediver_{name}\n"
+        entry = f"[rediver_agent]\n{name} = {module}\n"
         (info / "entry_points.txt").write_text(entry)
 
     yield install
@@ -82,7 +83,7 @@ def test_a_third_partys_scanner_is_found(installed):
         ("import not_there_at_all", "not_there_at_all"),
         (
             HOOK.format(name="rediver_scaners", body="yield 1"),
-            "rediver_scaners",
+            "has no hook 'rediver_scaners'; did you mean rediver_scanners?",
         ),
         (
             HOOK.format(name="rediver_scanners", body="yield 'no'"),
@@ -103,6 +104,82 @@ def test_a_broken_plugin_is_named_with_its_problem_and_stops_nobody(installed, t
     assert problem in problems(registry)["zz_broken"]
     assert "semgrep" in registry.scanners
     assert registry.origins["scanner:semgrep"].distribution == "rediver-semgrep"
+
+
+COMMAND_LINE = """
+from rediver_agent import CommandLineScanner, hookimpl
+
+class Theirs(CommandLineScanner):
+    name = "zz-theirs"
+    {said}
+    def arguments(self, options, report):
+        return ["--out", report]
+
+@hookimpl
+def rediver_scanners():
+    {given}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("", "Theirs.program is missing: it must be text"),
+        ("program = 7", "Theirs.program is 7: it must be text"),
+        ("program = 'a'; exit_codes = 0", "Theirs.exit_codes is 0: it must be a tuple of whole"),
+        ("program = 'a'; exit_codes = '01'", "Theirs.exit_codes is '01': it must be a tuple"),
+        ("program = 'a'; partial_exit_codes = [3]", "a dict of whole numbers to texts"),
+        ("program = 'a'; environment = {'A': 1}", "a dict of texts to texts"),
+        ("program = 'a'; version_arguments = '-V'", "a tuple of texts"),
+        ("program = 'a'; report_on_stdout = 'no'", "it must be True or False"),
+    ],
+)
+def test_what_a_class_says_of_itself_is_looked_at_before_its_first_scan(installed, said, problem):
+    installed("zz_theirs", COMMAND_LINE.format(said=said, given="yield Theirs()"))
+
+    registry = build_registry(load_plugins())
+
+    assert problem in problems(registry)["zz_theirs"]
+    assert "zz-theirs" not in registry.scanners
+
+
+def test_a_set_of_exit_codes_and_a_list_of_arguments_are_as_good_as_tuples(installed):
+    said = (
+        "program = 'a'; exit_codes = {0, 1}; version_arguments = ['-V']; from_command = {'rules'}"
+    )
+    installed("zz_theirs", COMMAND_LINE.format(said=said, given="yield Theirs()"))
+
+    assert build_registry(load_plugins()).scanner("zz-theirs").program == "a"
+
+
+def test_a_hook_that_yields_nothing_says_what_it_returned(installed):
+    installed("zz_theirs", COMMAND_LINE.format(said="program = 'a'", given="return Theirs()"))
+
+    said = problems(build_registry(load_plugins()))["zz_theirs"]
+
+    assert said.startswith("rediver_scanners must yield what it provides, and returned <")
+
+
+def test_who_asks_for_what_an_unused_plugin_would_provide_is_told_why_it_is_not_used(installed):
+    installed("zz-theirs", "rediver_api = 2")
+
+    registry = build_registry(load_plugins())
+
+    why = (
+        r"rediver-zz-theirs 1\.0 is installed and not used \(outdated\): it is built for version 2"
+    )
+    with pytest.raises(UnknownScanner, match=why):
+        registry.scanner("zz-theirs")
+    with pytest.raises(ReportUnreadable, match=why):
+        registry.parser("zz-theirs")
+    with pytest.raises(UnknownScanner, match=r"install rediver-zap .*not used: zz-theirs"):
+        registry.scanner("zap")
+
+
+def test_a_version_of_the_surface_that_is_no_number_is_told_so(installed):
+    installed("zz_theirs", "rediver_api = '1'")
+
+    assert "must be a whole number: 1" in problems(build_registry(load_plugins()))["zz_theirs"]
 
 
 def test_an_unknown_scanner_names_what_is_installed_and_the_nearest():
